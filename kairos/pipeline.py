@@ -1,0 +1,480 @@
+"""Plan reads and writes, and finish what a backend has fetched: pure functions, no I/O.
+
+What a backend fetches is ``{name: {i_bucket: {r_bucket: raw}}}``, with an entry for every bucket that
+holds data and none for others; ``r_bucket`` is None where the interval is coarse.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from .exceptions import DamagedData, InvalidType, UnknownTransform
+from .intervals import Interval, Placement, Schedule, Target
+from .types import PARTIALS, TRANSFORMS, Algebra
+
+Rows = dict[str, dict[int, dict["int | None", Any]]]
+Hook = Callable[..., Any]
+
+# --- writing -----------------------------------------------------------------------------------------
+
+#: One atomic step of a bulk write touches at most so many buckets ...
+GROUP_WRITES: Final = 500
+#: ... and one write carries at most so many values.
+WRITE_VALUES: Final = 2000
+#: A stream of values is folded and sent whenever so many have come in.
+CHUNK_VALUES: Final = 20_000
+
+
+class Write(NamedTuple):
+    """One delta to one bucket of one name.
+
+    :ivar delta: see :meth:`kairos.types.Algebra.fold`; several writes may share it, nobody changes it.
+    :ivar ttl: seconds that the bucket lives from now, None for ever.
+    :ivar timestamp: the (last) second that the delta is for.
+    """
+
+    name: str
+    target: Target
+    delta: Any
+    ttl: int | None
+    timestamp: int
+
+
+@dataclass(frozen=True)
+class Event:
+    """Name an insert, so that delivering it again does not count it again.
+
+    :ivar key: digest of name and id, 32 hexadecimal digits, the same in every process.
+    :ivar timestamp: the second that this delivery is for.
+    :ivar remember: seconds that the id must be remembered for.
+    :ivar writes_at: the writes of the event, had it been delivered for another second. A store that
+        cannot claim all buckets in one step asks for those of the first delivery.
+    """
+
+    id: str
+    name: str
+    key: str
+    timestamp: int
+    remember: int
+    writes_at: Callable[[int], list[Write]] = field(repr=False)
+
+
+class Group(NamedTuple):
+    """Writes that are to be applied all or not at all, and the event that claims them, if any."""
+
+    event: Event | None
+    writes: Sequence[Write]
+
+
+def time_to_live(target: Target, now: Target) -> int | None:
+    """Return the seconds that a write to a target must live, given the target of the current time.
+
+    Retention is counted in whole buckets from that of the data. What is already out of the window lives
+    for one more step, so that nothing is dropped without a trace.
+    """
+    interval = target.interval
+    if interval.expire is None:
+        return None
+    left = interval.expire - (now.i_start - target.i_start)
+    return left if left > 0 else interval.i_calc.seconds
+
+
+class Batch:
+    """Collect values, name by name, and fold them into one write per bucket.
+
+    Values of one name that follow each other within one placement form a segment, so the work per value
+    is one comparison and one append; only segments are dealt out to the buckets of all intervals.
+    """
+
+    def __init__(self, schedule: Schedule, algebra: Algebra, intervals: int = 0) -> None:
+        self._schedule = schedule
+        self._algebra = algebra
+        self._intervals = intervals
+        self._segments: dict[str, list[tuple[Placement, list[Any], int]]] = {}
+        self._spread: tuple[int, Placement] | None = None
+        self.size = 0
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+    def _place(self, timestamp: int) -> Placement:
+        if not self._intervals:
+            return self._schedule.place(timestamp)
+        spread = self._spread
+        if spread is None or spread[0] != timestamp:
+            spread = timestamp, spread_out(self._schedule, timestamp, self._intervals)
+            self._spread = spread
+        return spread[1]
+
+    def add(self, name: str, values: Sequence[Any], timestamp: int) -> None:
+        """Add encoded values of a name for a second."""
+        placement = self._place(timestamp)
+        self.size += len(values)
+        segments = self._segments.get(name)
+        if segments is None:
+            self._segments[name] = [(placement, list(values), timestamp)]
+            return
+        last, collected, _ = segments[-1]
+        if last is placement:
+            collected.extend(values)
+            segments[-1] = last, collected, timestamp
+        else:
+            segments.append((placement, list(values), timestamp))
+
+    def writes(self, now: Placement) -> Iterator[Write]:
+        """Yield one write per bucket, or several in a row for one with very many values."""
+        current = {target.interval.interval: target for target in now.targets}
+        algebra = self._algebra
+        for name, segments in self._segments.items():
+            buckets: dict[tuple[str, int, int | None], tuple[Target, list[Any], list[int]]] = {}
+            for placement, values, timestamp in segments:
+                for target in placement.targets:
+                    key = target.interval.interval, target.i_bucket, target.r_bucket
+                    found = buckets.get(key)
+                    if found is None:
+                        # A bucket of one segment shares the list of that segment, all others copy.
+                        buckets[key] = target, values, [timestamp, 1]
+                        continue
+                    bucket, collected, state = found
+                    if state[1]:
+                        collected = list(collected)
+                        buckets[key] = bucket, collected, state
+                        state[1] = 0
+                    collected.extend(values)
+                    state[0] = timestamp
+            for target, values, (timestamp, _) in buckets.values():
+                ttl = time_to_live(target, current[target.interval.interval])
+                at = target.at if target.at is not None else timestamp
+                delta = algebra.fold(values)
+                for part in algebra.split(delta, WRITE_VALUES):
+                    yield Write(name, target, part, ttl, at)
+
+
+def spread_out(schedule: Schedule, timestamp: int, intervals: int) -> Placement:
+    """Return the placement of a timestamp and of the steps that follow or precede it.
+
+    :param intervals: how many steps of every interval follow, or precede if negative.
+    """
+    targets = list(schedule.place(timestamp).targets)
+    step = 1 if intervals > 0 else -1
+    for steps in range(step, intervals + step, step):
+        targets.extend(schedule.shifted(timestamp, steps))
+    return Placement(timestamp, timestamp + 1, tuple(targets))
+
+
+def group_writes(writes: Iterable[Write]) -> Iterator[Group]:
+    """Yield the writes in groups of bounded size."""
+    group: list[Write] = []
+    for write in writes:
+        group.append(write)
+        if len(group) >= GROUP_WRITES:
+            yield Group(None, group)
+            group = []
+    if group:
+        yield Group(None, group)
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """Say what is to be read.
+
+    :ivar names: in the order in which they were given.
+    :ivar joined: whether several names were asked for, even if the list held one only.
+    :ivar buckets: every interval bucket in range, in order, without a gap.
+    :ivar single: whether this is a :meth:`Timeseries.get` and not a range.
+    :ivar fetch: what the caller reads with, or None.
+    :ivar partials: the aggregates that the backend is asked for in place of rows, empty for rows. Each row
+        is then ``{partial: number}``; a backend is only asked for what its ``_partials`` offers.
+    :ivar condense: whether partials are wanted per interval (with the key None) and not per resolution.
+    """
+
+    names: Sequence[str]
+    joined: bool
+    interval: Interval
+    buckets: Sequence[int]
+    single: bool
+    fetch: Hook | None = None
+    partials: frozenset[str] = frozenset()
+    condense: bool = False
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Hold the stages of a read: None for the built-in, True to ask for it, or a callable."""
+
+    process_row: Hook
+    condense: Any = None
+    join_rows: Any = None
+    collapse: Any = None
+    transform: Any = None
+
+
+def finish(
+    rows: Mapping[str, Mapping[int, Mapping[int | None, Any]]],
+    plan: ReadPlan,
+    stages: Stages,
+    algebra: Algebra,
+    empty: Callable[[], Any],
+    where: Callable[[str, Interval, int, int | None], str],
+) -> OrderedDict[int, Any]:
+    """Run the stages on fetched rows: process_row, condense, join_rows, collapse, transform.
+
+    :param algebra: merges rows where a stage is the built-in one.
+    :param empty: gives what stands for a bucket without data where a single one is returned.
+    :param where: tells the place of a row, for errors.
+    :returns: ``{i_time: row}`` or, with resolutions that are not condensed,
+        ``{i_time: {r_time: row}}``; a ``get`` of those is ``{r_time: row}``.
+    """
+    interval = plan.interval
+    i_calc, r_calc = interval.i_calc, interval.r_calc
+    condensing = bool(stages.condense) or bool(stages.collapse)
+    nested = not (interval.coarse or condensing)
+    process = stages.process_row
+    i_size, r_size = i_calc.step_size, r_calc.step_size
+    transform = compile_transform(stages.transform, algebra)
+    tables = [rows.get(name, {}) for name in plan.names]
+    if interval.coarse or plan.condense:
+        arrange: Callable[..., tuple[Any, bool]] = _arrange_coarse
+    elif condensing:
+        arrange = _arrange_condensed
+    else:
+        arrange = _arrange_nested
+
+    intervals: list[tuple[int, Any, bool]] = []
+    for bucket in plan.buckets:
+        cells: list[Mapping[Any, Any]] = []
+        for table in tables:
+            found = table.get(bucket)
+            try:
+                cells.append({r: process(raw) for r, raw in found.items()} if found else {})
+            except DamagedData as error:
+                raise _locate(error, rows, plan, process, where) from error
+        value, present = arrange(cells, plan, stages, algebra, empty)
+        intervals.append((i_calc.from_bucket(bucket), value, present))
+
+    if stages.collapse and not plan.single:
+        first = intervals[0][0]
+        value = _collapse(intervals, stages, algebra)
+        if transform is not None:
+            value = transform(value, i_size(first, intervals[-1][0]))
+        return OrderedDict([(first, value)])
+    result: OrderedDict[int, Any] = OrderedDict()
+    for timestamp, value, _ in intervals:
+        if transform is not None:
+            if nested:
+                for r_time in value:
+                    value[r_time] = transform(value[r_time], r_size(r_time))
+            else:
+                value = transform(value, i_size(timestamp))
+        result[timestamp] = value
+    if plan.single and nested:
+        inner: OrderedDict[int, Any] = intervals[0][1]
+        return inner
+    return result
+
+
+def _locate(
+    error: DamagedData,
+    rows: Mapping[str, Mapping[int, Mapping[int | None, Any]]],
+    plan: ReadPlan,
+    process: Hook,
+    where: Callable[[str, Interval, int, int | None], str],
+) -> DamagedData:
+    """Find the first damaged row and return the error that tells its place."""
+    for name, table in rows.items():
+        for i_bucket, found in table.items():
+            for r_bucket, raw in found.items():
+                try:
+                    process(raw)
+                except DamagedData as damage:
+                    place = where(name, plan.interval, i_bucket, r_bucket)
+                    return DamagedData(f"{place}: {damage}")
+    return error
+
+
+def _join(
+    cells: Sequence[Any], present: Sequence[bool], stages: Stages, algebra: Algebra
+) -> Any:
+    """Join one value per name; those of names without data reach only a caller's own function."""
+    if callable(stages.join_rows):
+        return stages.join_rows(list(cells))
+    return algebra.merge([cell for cell, here in zip(cells, present, strict=True) if here])
+
+
+def _arrange_coarse(
+    cells: Sequence[Mapping[Any, Any]],
+    plan: ReadPlan,
+    stages: Stages,
+    algebra: Algebra,
+    empty: Callable[[], Any],
+) -> tuple[Any, bool]:
+    """Return the row of one interval without resolutions, and whether it holds data."""
+    present = [bool(cell) for cell in cells]
+    values = [next(iter(cell.values())) if cell else empty() for cell in cells]
+    if not plan.joined:
+        return values[0], present[0]
+    return _join(values, present, stages, algebra), any(present) or callable(stages.join_rows)
+
+
+def _arrange_nested(
+    cells: Sequence[Mapping[Any, Any]],
+    plan: ReadPlan,
+    stages: Stages,
+    algebra: Algebra,
+    empty: Callable[[], Any],
+) -> tuple[OrderedDict[int, Any], bool]:
+    """Return ``{r_time: row}`` of one interval, for the resolution buckets that hold data."""
+    start_of = plan.interval.r_calc.from_bucket
+    result: OrderedDict[int, Any] = OrderedDict()
+    if not plan.joined:
+        cell = cells[0]
+        for r_bucket in sorted(cell):
+            result[start_of(r_bucket)] = cell[r_bucket]
+        return result, bool(result)
+    for r_bucket in sorted(set().union(*cells)):
+        present = [r_bucket in cell for cell in cells]
+        values = [cell.get(r_bucket) for cell in cells]
+        result[start_of(r_bucket)] = _join(values, present, stages, algebra)
+    return result, bool(result)
+
+
+def _arrange_condensed(
+    cells: Sequence[Mapping[Any, Any]],
+    plan: ReadPlan,
+    stages: Stages,
+    algebra: Algebra,
+    empty: Callable[[], Any],
+) -> tuple[Any, bool]:
+    """Return the one row that all resolutions of an interval are condensed to."""
+    present = [bool(cell) for cell in cells]
+    start_of = plan.interval.r_calc.from_bucket
+    if callable(stages.condense):
+        values = [
+            stages.condense(OrderedDict((start_of(r), cell[r]) for r in sorted(cell)))
+            if cell or not plan.joined
+            else empty()
+            for cell in cells
+        ]
+        if not plan.joined:
+            return values[0], True
+    elif callable(stages.join_rows) and plan.joined:
+        values = [
+            algebra.merge([cell[r] for r in sorted(cell)]) if cell else empty()
+            for cell in cells
+        ]
+    else:
+        # Both are built in: by time first, and by the order of the names second.
+        rows = [
+            cell[r] for r in sorted(set().union(*cells)) for cell in cells if r in cell
+        ]
+        return algebra.merge(rows), bool(rows)
+    return _join(values, present, stages, algebra), any(present) or callable(stages.join_rows)
+
+
+def _collapse(
+    intervals: Sequence[tuple[int, Any, bool]], stages: Stages, algebra: Algebra
+) -> Any:
+    """Reduce the rows of a whole range to one."""
+    collapse = stages.collapse
+    if not callable(collapse) and callable(stages.condense):
+        collapse = stages.condense
+    if callable(collapse):
+        return collapse(OrderedDict((timestamp, value) for timestamp, value, _ in intervals))
+    return algebra.merge([value for _, value, present in intervals if present])
+
+
+# --- transforms --------------------------------------------------------------------------------------
+
+
+def named_transforms(transform: Any) -> list[str] | None:
+    """Return the names of the transforms asked for, or None when one of them is no name."""
+    if isinstance(transform, Mapping):
+        wanted = list(transform.values())
+    elif isinstance(transform, (list, tuple, set, frozenset)):
+        wanted = list(transform)
+    else:
+        wanted = [transform]
+    return wanted if all(isinstance(each, str) for each in wanted) else None
+
+
+def check_transform(transform: Any) -> None:
+    """Raise unless a transform is a name, a callable, or a list, tuple, set or mapping of those.
+
+    :raises UnknownTransform: for a name that no type knows.
+    :raises InvalidType: for anything else.
+    """
+    if isinstance(transform, Mapping):
+        wanted: Iterable[Any] = transform.values()
+    elif isinstance(transform, (list, tuple, set, frozenset)):
+        wanted = transform
+    else:
+        wanted = [transform]
+    for each in wanted:
+        if isinstance(each, str):
+            if each not in TRANSFORMS:
+                raise UnknownTransform(
+                    f"transform {each!r} is unknown: use one of {', '.join(TRANSFORMS)}"
+                )
+        elif not callable(each):
+            raise InvalidType(f"a transform must be a name or a callable, not {each!r}")
+
+
+def compile_transform(
+    transform: Any, algebra: Algebra
+) -> Callable[[Any, float], Any] | None:
+    """Return one function of (row, seconds) that does what a checked transform asks for."""
+    if transform is None or (not transform and not callable(transform)):
+        return None
+    labelled: dict[Hashable, Any]
+    if isinstance(transform, Mapping):
+        labelled = dict(transform)
+    elif isinstance(transform, (list, tuple, set, frozenset)):
+        labelled = {each: each for each in transform}
+    else:
+        return _compile_one(transform, algebra)
+    compiled = {label: _compile_one(each, algebra) for label, each in labelled.items()}
+    return lambda row, seconds: {
+        label: function(row, seconds) for label, function in compiled.items()
+    }
+
+
+def _compile_one(transform: Any, algebra: Algebra) -> Callable[[Any, float], Any]:
+    if isinstance(transform, str):
+        # A name that only other types know leaves the row as it is.
+        return algebra.transforms.get(transform, lambda row, seconds: row)
+    if not callable(transform):
+        raise InvalidType(f"a transform must be a name or a callable, not {transform!r}")
+    function: Callable[..., Any] = transform
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some built-ins do not tell; none of them takes a duration
+        return lambda row, seconds: function(row)
+    if "duration" in parameters:
+        return lambda row, seconds: function(row, duration=seconds)
+    required = [
+        parameter
+        for parameter in parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(required) >= 2:
+        return lambda row, seconds: function(row, seconds)
+    return lambda row, seconds: function(row)
+
+
+def needed_partials(transform: Any) -> frozenset[str] | None:
+    """Return the partials that answer all transforms asked for, or None if rows are needed."""
+    if not transform:
+        return None
+    names = named_transforms(transform)
+    if not names:
+        return None
+    return frozenset().union(*(PARTIALS[name] for name in names))
+
