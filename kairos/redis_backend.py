@@ -1,0 +1,854 @@
+"""Buckets in Redis: keys ``{prefix}{name}:{interval}:{bucket}``, and how they are read and written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b, sha1
+from typing import Any, ClassVar, Final, cast
+
+from .exceptions import DamagedData, InvalidType, InvalidValue, UnsupportedType
+from .intervals import Interval, Target, check_name
+from .pipeline import Event, Group, ReadPlan, Rows, Write
+from .redis_wire import (
+    Command,
+    Server,
+    check_client,
+    connect,
+    is_cluster,
+    slot_of,
+    tag_of,
+    wire_of,
+)
+from .timeseries import Backend, Count, Gauge, Histogram, Series, Set
+
+#: Check every key, claim the event if there is one, then apply every write with its expiry: all or nothing,
+#: since no command can fail once all have been checked. KEYS are the keys, and the claim last if there is
+#: one. ARGV is the claim's seconds or '', then for each key: command, seconds or '', number of arguments,
+#: arguments. The answer is 1 when applied, 0 when the event was claimed before, -i when the key i holds
+#: something else than the command needs.
+_WRITE: Final = """
+local probes = {RPUSH = 'LLEN', SADD = 'SCARD', SET = 'STRLEN', INCRBY = 'GET'}
+local remember, keys, numbers = ARGV[1], #KEYS, {}
+if remember ~= '' then keys = keys - 1 end
+local limit = 9223372036854774784
+local at = 2
+for i = 1, keys do
+  local command, count = ARGV[at], tonumber(ARGV[at + 2])
+  if command == 'HINCRBY' then
+    for j = at + 3, at + 2 + count, 2 do
+      local found = redis.pcall('HGET', KEYS[i], ARGV[j])
+      if found and (type(found) == 'table' or not string.find(found, '^-?%d+$')
+          or math.abs(tonumber(found) + tonumber(ARGV[j + 1])) >= limit) then
+        return -i
+      end
+    end
+  else
+    local found = redis.pcall(probes[command], KEYS[i])
+    if type(found) == 'table' then return -i end
+    if command == 'INCRBY' then
+      local whole = string.find(ARGV[at + 3], '^-?%d+$')
+      if found then
+        if not string.find(found, '^-?%d+%.?%d*[eE]?[+-]?%d*$') then return -i end
+        whole = whole and string.find(found, '^-?%d+$')
+        if whole and math.abs(tonumber(found) + tonumber(ARGV[at + 3])) >= limit then return -i end
+      end
+      numbers[i] = whole and 'INCRBY' or 'INCRBYFLOAT'
+    end
+  end
+  at = at + 3 + count
+end
+if remember ~= '' and not redis.call('SET', KEYS[keys + 1], '1', 'NX', 'EX', remember) then return 0 end
+at = 2
+for i = 1, keys do
+  local key, command, seconds, count = KEYS[i], ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  if command == 'HINCRBY' then
+    for j = at + 3, at + 2 + count, 2 do redis.call('HINCRBY', key, ARGV[j], ARGV[j + 1]) end
+  else
+    -- unpack takes no more than some 8,000 values at once.
+    for j = at + 3, at + 2 + count, 4000 do
+      redis.call(numbers[i] or command, key, unpack(ARGV, j, math.min(j + 3999, at + 2 + count)))
+    end
+  end
+  if seconds ~= '' then redis.call('EXPIRE', key, seconds) end
+  at = at + 3 + count
+end
+return 1
+"""
+
+#: Remember the second that an event was delivered for first, and answer with it. Safe to repeat.
+_PIN: Final = """
+local pinned = redis.call('GET', KEYS[1])
+if pinned then return pinned end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return ARGV[1]
+"""
+
+
+class _Script:
+    """Hold a Lua script with the two ways to call it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = sha1(text.encode()).hexdigest()
+        self.cached = (b"EVALSHA", self.digest.encode())
+        self.whole = (b"EVAL", text.encode())
+
+
+_WRITE_SCRIPT: Final = _Script(_WRITE)
+_PIN_SCRIPT: Final = _Script(_PIN)
+
+#: One MGET, UNLINK or step of a SCAN handles about so many keys.
+_KEYS: Final = 1000
+
+_GLOB: Final = re.compile(r"([*?\[\]\\])")
+
+
+class RedisTarget(Target):
+    """Add the ends of the keys of one bucket: they are the same for every name."""
+
+    __slots__ = ("i_end", "member", "r_end")
+
+    def __init__(
+        self, interval: Interval, i_bucket: int, r_bucket: int | None, i_start: int
+    ) -> None:
+        super().__init__(interval, i_bucket, r_bucket, i_start)
+        self.i_end = f":{interval.interval}:{i_bucket}".encode()
+        self.member = b"" if r_bucket is None else b"%d" % r_bucket
+        self.r_end = self.i_end + b":" + self.member
+
+
+#: What is done to one key: command, seconds to live or b'', arguments.
+_Action = tuple[bytes, bytes, Sequence[bytes]]
+
+
+class RedisBackend(Backend):
+    """Keep series in Redis or Valkey, in a Redis Cluster, or behind Sentinel.
+
+    Options: ``prefix`` of all keys; ``encoding`` of values (``'utf-8'``; with None values are bytes).
+    ``pipeline=`` hands an insert the caller's pipeline, which the caller executes.
+
+    An insert, and every group of 500 buckets of a bulk insert, is one Lua script: applied whole or not at
+    all, in one round trip, each key with its expiry. On a cluster that holds key by key. No write is ever
+    sent twice: when an answer is lost, :class:`kairos.UnknownOutcome` says so.
+
+    Reads take one round trip, with resolutions at most two. The server answers ``count`` and ``rate`` of
+    series (LLEN) and of single rows of sets (SCARD).
+    """
+
+    _options: ClassVar[Mapping[str, Any]] = {"encoding": "utf-8"}
+    _handle = "pipeline"
+    _target_class = RedisTarget
+
+    # What a cell says of its type:
+    #: the command that writes a delta,
+    _write_command: ClassVar[bytes]
+    #: the command that reads a row, with what follows the key,
+    _read_command: ClassVar[Command]
+    #: the command that counts the values of a row, and whether such counts of several rows add up,
+    _count_command: ClassVar[bytes | None] = None
+    _count_adds: ClassVar[bool] = False
+    #: whether rows are strings, of which one command reads many.
+    _strings: ClassVar[bool] = False
+
+    @classmethod
+    def _connect(cls, url: str, config: dict[str, Any]) -> Any:
+        return connect(url, config)
+
+    @classmethod
+    def _accept(cls, client: Any) -> Any:
+        return check_client(client)
+
+    def _setup(self, **options: Any) -> None:
+        encoding: str | None = options["encoding"]
+        self._encoding = encoding
+        if encoding is not None:
+            try:
+                "".encode(encoding)
+            except (LookupError, TypeError) as error:
+                raise InvalidValue(f"encoding {encoding!r} is unknown") from error
+        self._cluster = is_cluster(self._client)
+        self._wire = wire_of(self._client)
+        #: Whether the server runs scripts (fakeredis may not), None until it was asked.
+        self._scripting: bool | None = None
+        #: Whether SORT may follow the members of a set to their keys; no cluster lets it.
+        self._sorting = not self._cluster
+        self._ambiguous = self._may_collide()
+
+    # --- keys --------------------------------------------------------------------------------------------
+
+    def _key(self, name: str, interval: Interval, i_bucket: int, r_bucket: int | None) -> bytes:
+        key = f"{self._prefix}{name}:{interval.interval}:{i_bucket}"
+        return (key if r_bucket is None else f"{key}:{r_bucket}").encode()
+
+    def _where(self, name: str, interval: Interval, i_bucket: int, r_bucket: int | None) -> str:
+        return f"Redis key {self._key(name, interval, i_bucket, r_bucket).decode()!r}"
+
+    def _pattern(self, name: str, interval: str) -> str:
+        return rf"(?P<name>{name}):(?:{interval}):(?P<i>-?\d+)(?::(?P<r>-?\d+))?"
+
+    def _parse(self, key: str) -> Iterator[tuple[str, str, int]]:
+        """Yield (name, interval, bucket) for each way to read a key as one of this series."""
+        if not key.startswith(self._prefix):
+            return
+        rest = key[len(self._prefix) :]
+        if not self._intervals:
+            # Made without intervals: take any interval, as long as its name is not a number.
+            found = re.fullmatch(self._pattern(".+?", r"[^:]*[^:\d][^:]*"), rest, re.DOTALL)
+            if found:
+                yield found["name"], "", int(found["i"])
+            return
+        for interval, config in self._intervals.items():
+            found = re.fullmatch(self._pattern(".+", re.escape(interval)), rest, re.DOTALL)
+            if found and not (config.coarse and found["r"]):
+                yield found["name"], interval, int(found["i"])
+
+    def _may_collide(self) -> bool:
+        """Tell whether, with these names of intervals, two names could meet in one key."""
+        names = list(self._intervals)
+        numbered = any(re.search(r"(^|:)-?\d+$", name) for name in names)
+        resolved = any(not interval.coarse for interval in self._intervals.values())
+        return (numbered and resolved) or any(
+            one.endswith(":" + other) for one in names for other in names
+        )
+
+    def _check_unambiguous(self, name: str, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            readings = {(found, interval) for found, interval, _ in self._parse(key.decode())}
+            if len(readings) > 1:
+                raise InvalidValue(
+                    f"name {name!r} would share the key {key.decode()!r} with another name, since one "
+                    f"interval's name ends like another's: {sorted(readings)}"
+                )
+
+    # --- writing -----------------------------------------------------------------------------------------
+
+    def _encode(self, value: Any) -> bytes:
+        kind = type(value)
+        if kind is str:
+            try:
+                return value.encode(self._encoding or "utf-8")  # type: ignore[no-any-return]
+            except UnicodeEncodeError as error:
+                raise InvalidValue(f"value {value!r} cannot be stored: {error}") from error
+        if kind is int:
+            return b"%d" % value
+        if kind is float:
+            return repr(value).encode()
+        if kind is bytes:
+            return value  # type: ignore[no-any-return]
+        return self._encode_other(value)
+
+    def _encode_other(self, value: Any) -> bytes:
+        """Encode what is none of the plain types, as the drivers do."""
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return bytes(value)
+        # A subclass, such as an IntEnum or a float of numpy's, is stored as what it is one of.
+        if isinstance(value, str):
+            return self._encode(str.__str__(value))
+        if isinstance(value, int) and not isinstance(value, bool):
+            return self._encode(int(value))
+        if isinstance(value, float):
+            return self._encode(float(value))
+        raise InvalidType(
+            f"value {value!r} of type {type(value).__name__} cannot be stored: Redis takes text, bytes, "
+            "int and float; convert it with a write_func"
+        )
+
+    def _arguments(self, delta: Any) -> Sequence[bytes]:
+        """Return the arguments of the write command for a delta."""
+        raise NotImplementedError
+
+    def _actions(self, writes: Sequence[Write]) -> dict[bytes, _Action]:
+        """Return what to do to which key; data comes before the sets that point to it."""
+        actions: dict[bytes, _Action] = {}
+        members: dict[bytes, tuple[bytes, list[bytes]]] = {}
+        target: Any  # a RedisTarget, as _target_class says
+        for name, target, delta, ttl, _ in writes:
+            start = (self._prefix + name).encode()
+            seconds = b"" if ttl is None else b"%d" % ttl
+            key = start + target.i_end
+            if target.r_bucket is not None:
+                found = members.get(key)
+                if found is None:
+                    members[key] = seconds, [target.member]
+                else:
+                    found[1].append(target.member)
+                key = start + target.r_end
+            if self._ambiguous:
+                self._check_unambiguous(name, (start + target.i_end, start + target.r_end))
+            arguments = self._arguments(delta)
+            if key in actions:
+                # The next part of a delta that was split.
+                arguments = [*actions[key][2], *arguments]
+            actions[key] = self._write_command, seconds, arguments
+        for key, (seconds, its) in members.items():
+            actions[key] = b"SADD", seconds, its
+        return actions
+
+    def _write(self, groups: Sequence[Group], handle: Any) -> None:
+        if handle is not None:
+            self._write_pipeline(groups, handle)
+        elif self._scripting is False:
+            self._write_transactions(groups)
+        elif self._cluster:
+            self._write_cluster(groups)
+        else:
+            calls = []
+            for event, writes in groups:
+                actions = self._actions(writes)
+                claim = None if event is None else self._claim(event)
+                calls.append(_call(actions, claim, event))
+            replies = self._run(_WRITE_SCRIPT, calls, repeatable=False)
+            if replies is None:
+                self._write_transactions(groups)
+
+    def _claim(self, event: Event, key: bytes | None = None) -> bytes:
+        """Return the key that remembers an event, on a cluster beside a key that it touches.
+
+        It does not end like a key of the data, so no housekeeping takes it for one.
+        """
+        claim = f"{self._prefix}kairos:{event.key}"
+        if key is None:
+            return f"{claim}:id".encode()
+        digest = blake2b(key, digest_size=8).hexdigest()
+        return b"{%b}%b:%b:id" % (tag_of(slot_of(key)), claim.encode(), digest.encode())
+
+    def _write_cluster(self, groups: Sequence[Group]) -> None:
+        """Write key by key; an event is first pinned to the second of its first delivery.
+
+        Keys of one insert lie on different nodes, so each is claimed together with its own write. Where a
+        delivery breaks off, the next one finds the same keys by the pinned second, and adds what is missing.
+        """
+        events = [event for event, _ in groups if event is not None]
+        pins = self._run(
+            _PIN_SCRIPT,
+            [
+                ([self._claim(event)], (b"%d" % event.timestamp, b"%d" % event.remember))
+                for event in events
+            ],
+            repeatable=True,
+        )
+        seconds = iter(pins or ())
+        calls = []
+        for event, writes in groups:
+            if event is not None:
+                pinned = int(next(seconds))
+                if pinned != event.timestamp:
+                    writes = event.writes_at(pinned)
+            for key, action in self._actions(writes).items():
+                claim = None if event is None else self._claim(event, key)
+                calls.append(_call({key: action}, claim, event))
+        self._run(_WRITE_SCRIPT, calls, repeatable=False)
+
+    def _run(
+        self, script: _Script, calls: Sequence[tuple[list[bytes], Command]], repeatable: bool
+    ) -> list[Any] | None:
+        """Call a script with each of (keys, arguments), and return the replies.
+
+        :returns: None when the server has no scripting; nothing was executed then.
+        :raises DamagedData: when a key holds something else than a series of this type; that call, and
+            no other, was not applied.
+        """
+        commands = [
+            (*script.cached, b"%d" % len(keys), *keys, *arguments) for keys, arguments in calls
+        ]
+        first_keys = [keys[0] for keys, _ in calls]
+        replies = self._wire.execute(commands, first_keys, repeatable)
+        unknown = [
+            index for index, reply in enumerate(replies) if _refused(reply, "NOSCRIPT", "No matching")
+        ]
+        if unknown:
+            # A new server, or one that was restarted: none of these was executed.
+            again = [script.whole + commands[index][2:] for index in unknown]
+            keys = [first_keys[index] for index in unknown]
+            for index, reply in zip(
+                unknown, self._wire.execute(again, keys, repeatable), strict=True
+            ):
+                replies[index] = reply
+        for reply, (its, _) in zip(replies, calls, strict=True):
+            if isinstance(reply, Exception):
+                if _refused(reply, "unknown command"):
+                    self._scripting = False
+                    return None
+                raise reply
+            if isinstance(reply, int) and reply < 0:
+                raise DamagedData(
+                    f"Redis key {its[-reply - 1].decode(errors='replace')!r} holds no {self._type}: "
+                    "nothing of this insert was written"
+                )
+        self._scripting = True
+        return replies
+
+    def _write_pipeline(self, groups: Sequence[Group], pipeline: Any) -> None:
+        """Queue the writes on the caller's pipeline, without executing anything."""
+        if is_cluster(pipeline):
+            # A pipeline of a cluster takes no cached scripts.
+            for event, writes in groups:
+                if event is not None:
+                    raise UnsupportedType("id= does not work on the pipeline of a cluster")
+                for key, action in self._actions(writes).items():
+                    keys, arguments = _call({key: action}, None, None)
+                    pipeline.eval(_WRITE, len(keys), *keys, *arguments)
+            return
+        if self._scripting is None:
+            probe = (b"SCRIPT", b"EXISTS", _WRITE_SCRIPT.digest.encode())
+            reply = self._wire.execute([probe], [b""], repeatable=True)[0]
+            self._scripting = not isinstance(reply, Exception)
+        if not self._scripting:
+            for command in self._plain(groups):
+                pipeline.execute_command(*command)
+            return
+        script = self._client.register_script(_WRITE)
+        for event, writes in groups:
+            claim = None if event is None else self._claim(event)
+            keys, arguments = _call(self._actions(writes), claim, event)
+            script(keys=keys, args=arguments, client=pipeline)
+
+    def _plain(self, groups: Sequence[Group]) -> Iterator[Command]:
+        """Yield the writes as plain commands, for servers without scripting."""
+        for event, writes in groups:
+            if event is not None:
+                raise UnsupportedType("id= needs a server with scripting")
+            for key, (command, seconds, arguments) in self._actions(writes).items():
+                if command == b"HINCRBY":
+                    for at in range(0, len(arguments), 2):
+                        yield b"HINCRBY", key, arguments[at], arguments[at + 1]
+                elif command == b"INCRBY":
+                    # It adds whole numbers exactly too, whatever the count is now.
+                    yield b"INCRBYFLOAT", key, *arguments
+                else:
+                    yield command, key, *arguments
+                if seconds:
+                    yield b"EXPIRE", key, seconds
+
+    def _write_transactions(self, groups: Sequence[Group]) -> None:
+        """Write each group as a MULTI/EXEC transaction."""
+        for group in groups:
+            commands = [(b"MULTI",), *self._plain([group]), (b"EXEC",)]
+            replies = self._wire.execute(commands, [b""] * len(commands), repeatable=False)
+            for reply in (*replies, *(replies[-1] if isinstance(replies[-1], list) else ())):
+                if isinstance(reply, Exception):
+                    raise reply
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    def _partials(self, plan: ReadPlan, merging: bool) -> frozenset[str]:
+        if self._count_command is None or (merging and not self._count_adds):
+            return frozenset()
+        # What a read_func makes of the members of a set may be fewer.
+        if self._read_func is not None and not self._count_adds:
+            return frozenset()
+        return frozenset({"count"})
+
+    def _fetch(self, plan: ReadPlan) -> Rows:
+        if plan.fetch is not None:
+            return self._fetch_custom(plan, plan.fetch)
+        reading = self._reading(plan)
+        try:
+            requests = next(reading)
+            while True:
+                replies: list[Any] = []
+                commands, keys = requests
+                if commands:
+                    replies = self._wire.execute(commands, keys, repeatable=True)
+                requests = reading.send(replies)
+        except StopIteration as done:
+            rows: Rows = done.value
+            return rows
+
+    def _reading(
+        self, plan: ReadPlan
+    ) -> Generator[tuple[Sequence[Command], Sequence[bytes]], list[Any], Rows]:
+        """Yield batches of commands with their keys, take the replies, and return the rows."""
+        interval = plan.interval
+        cells = [
+            (name, bucket, self._key(name, interval, bucket, None))
+            for name in dict.fromkeys(plan.names)
+            for bucket in plan.buckets
+        ]
+        rows: Rows = {}
+        if interval.coarse:
+            values = yield from self._values_at([key for _, _, key in cells], plan)
+            for (name, bucket, _), raw in zip(cells, values, strict=True):
+                if raw is not None:
+                    rows.setdefault(name, {})[bucket] = {None: raw}
+            return rows
+        if self._strings and self._sorting and not plan.partials:
+            sortable = [not _unsortable(name) for name in plan.names]
+            if all(sortable):
+                found = yield from self._sorted(cells)
+                if found is not None:
+                    return found
+        replies = yield [(b"SMEMBERS", key) for _, _, key in cells], [key for _, _, key in cells]
+        places: list[tuple[str, int, int]] = []
+        keys: list[bytes] = []
+        for (name, bucket, key), members in zip(cells, replies, strict=True):
+            for member in _checked(members, key):
+                places.append((name, bucket, _resolution(member, key)))
+                keys.append(key + b":" + member)
+        values = yield from self._values_at(keys, plan)
+        for (name, bucket, resolution), raw in zip(places, values, strict=True):
+            if raw is not None:
+                rows.setdefault(name, {}).setdefault(bucket, {})[resolution] = raw
+        if plan.condense and plan.partials:
+            return _condensed(rows)
+        return rows
+
+    def _values_at(
+        self, keys: Sequence[bytes], plan: ReadPlan
+    ) -> Generator[tuple[Sequence[Command], Sequence[bytes]], list[Any], list[Any]]:
+        """Read the rows at keys; None stands for a key that does not exist."""
+        if plan.partials:
+            count_command = cast(bytes, self._count_command)
+            replies = yield [(count_command, key) for key in keys], keys
+            counts = (_checked(reply, key) for reply, key in zip(replies, keys, strict=True))
+            return [{"count": count} if count else None for count in counts]
+        if self._strings and not self._cluster and len(keys) > 1:
+            return (yield from self._strings_at(keys))
+        command, *rest = self._read_command
+        replies = yield [(command, key, *rest) for key in keys], keys
+        return [
+            _checked(reply, key) if self._strings else _checked(reply, key) or None
+            for reply, key in zip(replies, keys, strict=True)
+        ]
+
+    def _strings_at(
+        self, keys: Sequence[bytes]
+    ) -> Generator[tuple[Sequence[Command], Sequence[bytes]], list[Any], list[Any]]:
+        """Read many strings with few commands.
+
+        MGET takes a key of another type for one that does not exist. EXISTS, in the same round trip, tells
+        how many do; where the two disagree, or a key came or went in between, each is read by itself.
+        """
+        parts = [keys[at : at + _KEYS] for at in range(0, len(keys), _KEYS)]
+        commands = [(command, *part) for part in parts for command in (b"MGET", b"EXISTS")]
+        replies = yield commands, [command[1] for command in commands]
+        values: list[Any] = []
+        doubtful: list[int] = []
+        for at, part in enumerate(parts):
+            found, existing = _checked(replies[2 * at], part[0]), replies[2 * at + 1]
+            if existing != sum(value is not None for value in found):
+                doubtful += range(len(values), len(values) + len(part))
+            values += found
+        if doubtful:
+            again = [keys[index] for index in doubtful]
+            replies = yield [(b"GET", key) for key in again], again
+            for index, reply in zip(doubtful, replies, strict=True):
+                values[index] = _checked(reply, keys[index])
+        return values
+
+    def _sorted(
+        self, cells: Sequence[tuple[str, int, bytes]]
+    ) -> Generator[tuple[Sequence[Command], Sequence[bytes]], list[Any], Rows | None]:
+        """Read resolution buckets and their strings at once, by SORT's way to follow a set to keys.
+
+        :returns: None where the server refuses, a read-only replica for one.
+        """
+        commands = [
+            (b"SORT", key, b"BY", b"nosort", b"GET", b"#", b"GET", key + b":*")
+            for _, _, key in cells
+        ]
+        keys = [key for _, _, key in cells]
+        replies = yield commands, keys
+        rows: Rows = {}
+        missing: list[tuple[str, int, int, bytes]] = []
+        for (name, bucket, key), reply in zip(cells, replies, strict=True):
+            if isinstance(reply, Exception) and not _refused(reply, "WRONGTYPE"):
+                self._sorting = False
+                return None
+            members = iter(_checked(reply, key))
+            for member, raw in zip(members, members, strict=True):
+                resolution = _resolution(member, key)
+                if raw is None:
+                    # Gone, or of another type.
+                    missing.append((name, bucket, resolution, key + b":" + member))
+                else:
+                    rows.setdefault(name, {}).setdefault(bucket, {})[resolution] = raw
+        if missing:
+            keys = [key for _, _, _, key in missing]
+            replies = yield [(b"GET", key) for key in keys], keys
+            for (name, bucket, resolution, key), reply in zip(missing, replies, strict=True):
+                raw = _checked(reply, key)
+                if raw is not None:
+                    rows.setdefault(name, {}).setdefault(bucket, {})[resolution] = raw
+        return rows
+
+    def _fetch_custom(self, plan: ReadPlan, fetch: Callable[[Any, str], Any]) -> Rows:
+        """Read rows with the caller's own function, on the client or on a pipeline."""
+        interval = plan.interval
+        cells = [(name, bucket) for name in dict.fromkeys(plan.names) for bucket in plan.buckets]
+        if interval.coarse:
+            places: list[tuple[str, int, int | None]] = [(*cell, None) for cell in cells]
+        else:
+            keys = [self._key(*cell[:1], interval, cell[1], None) for cell in cells]
+            replies = self._wire.execute([(b"SMEMBERS", key) for key in keys], keys, True)
+            places = [
+                (*cell, _resolution(member, key))
+                for cell, key, members in zip(cells, keys, replies, strict=True)
+                for member in sorted(_checked(members, key))
+            ]
+        texts = [
+            self._key(name, interval, bucket, resolution).decode()
+            for name, bucket, resolution in places
+        ]
+        if interval.coarse and plan.single and not plan.joined:
+            values = [fetch(self._client, texts[0])]
+        else:
+            pipeline = self._client.pipeline(**({} if self._cluster else {"transaction": False}))
+            for text in texts:
+                fetch(pipeline, text)
+            values = pipeline.execute()
+        rows: Rows = {}
+        for (name, bucket, resolution), raw in zip(places, values, strict=True):
+            if raw is not None:
+                rows.setdefault(name, {}).setdefault(bucket, {})[resolution] = raw
+        return rows
+
+    # --- values ------------------------------------------------------------------------------------------
+
+    def _decode(self, raw: Iterable[Any]) -> list[Any]:
+        """Return values as text (or bytes without an encoding), through read_func if there is one."""
+        read, encoding = self._read_func, self._encoding
+        if encoding is None:
+            return list(raw) if read is None else [read(each) for each in raw]
+        if read is float or read is int:
+            raw = list(raw)
+            try:
+                # Both read plain bytes, and give the same as for the text.
+                return list(map(read, raw))
+            except ValueError:
+                pass
+        try:
+            texts = [each.decode(encoding) if type(each) is bytes else each for each in raw]
+        except UnicodeDecodeError as error:
+            raise DamagedData(
+                f"a value is not {encoding}; encoding=None reads bytes: {error}"
+            ) from error
+        return texts if read is None else [read(each) for each in texts]
+
+    # --- housekeeping ------------------------------------------------------------------------------------
+
+    def _scan(self, start: str) -> Iterator[tuple[Server, list[bytes]]]:
+        """Yield the keys that start with a text, node by node, in batches; some may come twice."""
+        match = (_GLOB.sub(r"\\\1", self._prefix + start) + "*").encode()
+        for server in self._wire.servers():
+            cursor = b"0"
+            while True:
+                command = (b"SCAN", cursor, b"MATCH", match, b"COUNT", b"%d" % _KEYS)
+                (reply,) = server.execute([command], [b""], repeatable=True)
+                if isinstance(reply, Exception):
+                    raise reply
+                cursor, keys = reply
+                cursor = cursor if isinstance(cursor, bytes) else str(cursor).encode()
+                if keys:
+                    yield server, keys
+                if cursor == b"0":
+                    break
+
+    def list(self) -> list[str]:
+        """Return the names that hold data in this series, sorted.
+
+        Walks over all keys with SCAN, on every node of a cluster.
+        """
+        names: set[str] = set()
+        for _, keys in self._scan(""):
+            for key in keys:
+                names.update(name for name, _, _ in self._parse(_as_text(key)))
+        return sorted(names)
+
+    def _first_last(self, name: str) -> Mapping[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for _, keys in self._scan(name + ":"):
+            for key in keys:
+                for its, interval, bucket in self._parse(_as_text(key)):
+                    if its == name:
+                        low, high = found.get(interval, (bucket, bucket))
+                        found[interval] = min(low, bucket), max(high, bucket)
+        return found
+
+    def delete(self, name: str) -> int:
+        """Delete exactly this name, in all intervals; return how many keys went."""
+        check_name(name, "name")
+        return self._unlink(name + ":", lambda its: its == name)
+
+    def delete_all(self) -> int:
+        """Delete every name of this series; return how many keys went."""
+        return self._unlink("", lambda its: True)
+
+    def _unlink(self, start: str, wanted: Callable[[str], bool]) -> int:
+        gone = 0
+        for server, keys in self._scan(start):
+            own = [
+                key
+                for key in keys
+                if any(wanted(name) for name, _, _ in self._parse(_as_text(key)))
+            ]
+            if self._cluster:
+                # One command must not name keys of several slots.
+                commands: list[Command] = [(b"UNLINK", key) for key in own]
+            else:
+                commands = [(b"UNLINK", *own)] if own else []
+            for reply in server.execute(commands, own, repeatable=True):
+                if isinstance(reply, Exception):
+                    raise reply
+                gone += reply
+        return gone
+
+
+def _call(
+    actions: Mapping[bytes, _Action], claim: bytes | None, event: Event | None
+) -> tuple[list[bytes], Command]:
+    """Return the keys and the arguments of a call of the write script."""
+    keys = list(actions)
+    arguments = [b"" if event is None else b"%d" % event.remember]
+    for command, seconds, its in actions.values():
+        arguments += (command, seconds, b"%d" % len(its), *its)
+    if claim is not None:
+        keys.append(claim)
+    return keys, tuple(arguments)
+
+
+def _refused(reply: Any, *reasons: str) -> bool:
+    """Tell whether a reply is the server's refusal for one of some reasons."""
+    if not isinstance(reply, Exception):
+        return False
+    # Drivers make classes of some errors and cut the code off their text.
+    text = str(reply).lower()
+    return any(reason.lower() in text for reason in reasons) or (
+        "NOSCRIPT" in reasons and type(reply).__name__ == "NoScriptError"
+    )
+
+
+def _checked(reply: Any, key: bytes) -> Any:
+    """Return a reply, or raise what it says of the key."""
+    if isinstance(reply, Exception):
+        if _refused(reply, "WRONGTYPE"):
+            place = key.decode(errors="replace")
+            raise DamagedData(f"Redis key {place!r}: {reply}") from reply
+        raise reply
+    return reply
+
+
+def _resolution(member: bytes, key: bytes) -> int:
+    try:
+        return int(member)
+    except ValueError as error:
+        place = key.decode(errors="replace")
+        raise DamagedData(f"Redis key {place!r} lists {member!r}, which is no bucket") from error
+
+
+def _unsortable(name: str) -> bool:
+    """Tell whether SORT would see a pattern or a field of a hash in a key."""
+    return "*" in name or "->" in name
+
+
+def _as_text(key: bytes) -> str:
+    # Keys of others need not be UTF-8; none of them is one of ours then.
+    return key.decode(errors="surrogateescape")
+
+
+def _condensed(rows: Rows) -> Rows:
+    """Add the counts of the resolutions up to one per interval."""
+    return {
+        name: {
+            bucket: {None: {"count": sum(row["count"] for row in cell.values())}}
+            for bucket, cell in table.items()
+        }
+        for name, table in rows.items()
+    }
+
+
+class RedisSeries(RedisBackend, Series):
+    """Keep each bucket as a list."""
+
+    _write_command = b"RPUSH"
+    _read_command = (b"LRANGE", b"0", b"-1")
+    _count_command = b"LLEN"
+    _count_adds = True
+
+    def _arguments(self, delta: list[bytes]) -> Sequence[bytes]:
+        return delta
+
+    def _process_row(self, raw: Any) -> Any:
+        return self._decode(raw)
+
+
+class RedisHistogram(RedisBackend, Histogram):
+    """Keep each bucket as a hash of values to numbers."""
+
+    _write_command = b"HINCRBY"
+    _read_command = (b"HGETALL",)
+
+    def _arguments(self, delta: dict[bytes, int]) -> Sequence[bytes]:
+        return [part for value, count in delta.items() for part in (value, b"%d" % count)]
+
+    def _process_row(self, raw: Any) -> Any:
+        if isinstance(raw, Mapping):
+            values, counts = list(raw), list(raw.values())
+        else:
+            values, counts = raw[::2], raw[1::2]
+        try:
+            counts = [int(count) for count in counts]
+        except ValueError as error:
+            raise DamagedData(f"a number of occurrences is none: {error}") from error
+        row: dict[Any, int] = {}
+        for value, count in zip(self._decode(values), counts, strict=True):
+            row[value] = row.get(value, 0) + count
+        return row
+
+
+class RedisCount(RedisBackend, Count):
+    """Keep each bucket as a number in a string."""
+
+    _write_command = b"INCRBY"
+    _read_command = (b"GET",)
+    _strings = True
+
+    def _arguments(self, delta: float) -> Sequence[bytes]:
+        return (b"%d" % delta if type(delta) is int else repr(delta).encode(),)
+
+    def _process_row(self, raw: Any) -> Any:
+        if self._read_func is not None:
+            return self._decode([raw])[0]
+        try:
+            return int(raw)
+        except (TypeError, ValueError):
+            return _float(raw)
+
+
+def _float(raw: Any) -> int | float:
+    try:
+        value = float(raw)
+        if value - value == 0:
+            return int(value) if value.is_integer() else value
+    except (TypeError, ValueError):
+        pass
+    raise DamagedData(f"{raw!r} is not a number")
+
+
+class RedisGauge(RedisBackend, Gauge):
+    """Keep each bucket as a string."""
+
+    _write_command = b"SET"
+    _read_command = (b"GET",)
+    _strings = True
+
+    def _arguments(self, delta: bytes) -> Sequence[bytes]:
+        return (delta,)
+
+    def _process_row(self, raw: Any) -> Any:
+        return self._decode([raw])[0]
+
+
+class RedisSet(RedisBackend, Set):
+    """Keep each bucket as a set."""
+
+    _write_command = b"SADD"
+    _read_command = (b"SMEMBERS",)
+    _count_command = b"SCARD"
+
+    def _arguments(self, delta: list[bytes]) -> Sequence[bytes]:
+        return delta
+
+    def _process_row(self, raw: Any) -> Any:
+        return set(self._decode(raw))
