@@ -382,13 +382,13 @@ class RedisBackend(Backend):
     def _write_pipeline(self, groups: Sequence[Group], pipeline: Any) -> None:
         """Queue the writes on the caller's pipeline, without executing anything."""
         if is_cluster(pipeline):
-            # A pipeline of a cluster takes no cached scripts.
+            # A pipeline of a cluster takes no cached scripts, and none by its own methods.
             for event, writes in groups:
                 if event is not None:
                     raise UnsupportedType("id= does not work on the pipeline of a cluster")
                 for key, action in self._actions(writes).items():
                     keys, arguments = _call({key: action}, None, None)
-                    pipeline.eval(_WRITE, len(keys), *keys, *arguments)
+                    pipeline.execute_command("EVAL", _WRITE, len(keys), *keys, *arguments)
             return
         if self._scripting is None:
             probe = (b"SCRIPT", b"EXISTS", _WRITE_SCRIPT.digest.encode())
