@@ -48,7 +48,8 @@ class Write(NamedTuple):
 class Event:
     """Name an insert, so that delivering it again does not count it again.
 
-    :ivar key: digest of name and id, 32 hexadecimal digits, the same in every process.
+    :ivar key: digest of series, name and id, 32 hexadecimal digits, the same in every process; the first 8
+        are those of the series.
     :ivar timestamp: the second that this delivery is for.
     :ivar remember: seconds that the id must be remembered for.
     :ivar writes_at: the writes of the event, had it been delivered for another second. A store that

@@ -103,6 +103,9 @@ _KEYS: Final = 1000
 
 _GLOB: Final = re.compile(r"([*?\[\]\\])")
 
+#: Keys that remember events lie below this, after the prefix.
+_CLAIMS: Final = "kairos:"
+
 
 class RedisTarget(Target):
     """Add the ends of the keys of one bucket: they are the same for every name."""
@@ -307,7 +310,7 @@ class RedisBackend(Backend):
 
         It does not end like a key of the data, so no housekeeping takes it for one.
         """
-        claim = f"{self._prefix}kairos:{event.key}"
+        claim = f"{self._prefix}{_CLAIMS}{event.key}"
         if key is None:
             return f"{claim}:id".encode()
         digest = blake2b(key, digest_size=8).hexdigest()
@@ -628,9 +631,12 @@ class RedisBackend(Backend):
 
     # --- housekeeping ------------------------------------------------------------------------------------
 
-    def _scan(self, start: str) -> Iterator[tuple[Server, list[bytes]]]:
-        """Yield the keys that start with a text, node by node, in batches; some may come twice."""
-        match = (_GLOB.sub(r"\\\1", self._prefix + start) + "*").encode()
+    def _scan(self, start: str, before: str = "") -> Iterator[tuple[Server, list[bytes]]]:
+        """Yield the keys that start with prefix and text, node by node, in batches; some come twice.
+
+        :param before: a glob for what may stand before the prefix.
+        """
+        match = (before + _GLOB.sub(r"\\\1", self._prefix + start) + "*").encode()
         for server in self._wire.servers():
             cursor = b"0"
             while True:
@@ -667,22 +673,32 @@ class RedisBackend(Backend):
         return found
 
     def delete(self, name: str) -> int:
-        """Delete exactly this name, in all intervals; return how many keys went."""
+        """Delete exactly this name, in all intervals; return how many keys went.
+
+        Events are remembered all the same: one that is delivered again stays uncounted.
+        """
         check_name(name, "name")
-        return self._unlink(name + ":", lambda its: its == name)
+        return self._unlink(
+            self._scan(name + ":"), lambda key: any(its == name for its, _, _ in self._parse(key))
+        )
 
     def delete_all(self) -> int:
-        """Delete every name of this series; return how many keys went."""
-        return self._unlink("", lambda its: True)
+        """Delete every name of this series and forget its events; return how many keys of data went."""
+        gone = self._unlink(self._scan(""), lambda key: any(self._parse(key)))
+        claims = _CLAIMS + self._series_key()
+        own = re.compile(rf"(\{{\d+\}})?{re.escape(self._prefix + claims)}[0-9a-f]+(:[0-9a-f]+)?:id")
+        self._unlink(
+            self._scan(claims, before="*" if self._cluster else ""),
+            lambda key: own.fullmatch(key) is not None,
+        )
+        return gone
 
-    def _unlink(self, start: str, wanted: Callable[[str], bool]) -> int:
+    def _unlink(
+        self, scan: Iterable[tuple[Server, Sequence[bytes]]], wanted: Callable[[str], bool]
+    ) -> int:
         gone = 0
-        for server, keys in self._scan(start):
-            own = [
-                key
-                for key in keys
-                if any(wanted(name) for name, _, _ in self._parse(_as_text(key)))
-            ]
+        for server, keys in scan:
+            own = [key for key in keys if wanted(_as_text(key))]
             if self._cluster:
                 # One command must not name keys of several slots.
                 commands: list[Command] = [(b"UNLINK", key) for key in own]

@@ -283,16 +283,22 @@ class Timeseries:
         ]
 
     def _event(self, name: str, id: Any, timestamp: int, writes_at: Any) -> Event:
-        from hashlib import blake2b  # costs at import, and few series name their events
+        from uuid import UUID  # both cost at import, and few series name their events
 
-        if isinstance(id, (bytes, bool)) or not (isinstance(id, (str, int)) or hasattr(id, "hex")):
+        if isinstance(id, bool) or not isinstance(id, (str, int, UUID)):
             raise InvalidType(f"id must be text, a whole number or a UUID, not {id!r}")
         text = str(id)
         if not text:
             raise InvalidValue("id must not be empty")
-        identity = f"{len(name)}:{name}{text}".encode("utf-8", "surrogatepass")
-        key = blake2b(identity, digest_size=16).hexdigest()
+        key = self._series_key() + _digest(12, name, text)
         return Event(text, name, key, timestamp, self._remember, writes_at)
+
+    def _series_key(self) -> str:
+        """Return what the keys of all events of this series start with: 8 hexadecimal digits.
+
+        Two series may share a prefix or a table, and be told of the same event under the same name.
+        """
+        return _digest(4, self._type, *sorted(self._intervals))
 
     def bulk_insert(self, inserts: Any, intervals: int = 0, **handle: Any) -> None:
         """Write many values over the fewest round trips, as if inserted one by one.
@@ -699,6 +705,14 @@ class Timeseries:
 
 def _as_fetched(raw: Any) -> Any:
     return raw
+
+
+def _digest(size: int, *parts: str) -> str:
+    """Return so many bytes of a digest of texts, in hexadecimal digits; it is the same everywhere."""
+    from hashlib import blake2b
+
+    identity = "".join(f"{len(part)}:{part}" for part in parts)
+    return blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
 def _seconds(step: Any) -> int:
