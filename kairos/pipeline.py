@@ -112,7 +112,9 @@ class Batch:
         return spread[1]
 
     def add(self, name: str, values: Sequence[Any], timestamp: int) -> None:
-        """Add encoded values of a name for a second."""
+        """Add encoded values of a name for a second; none at all touch no bucket."""
+        if not values:
+            return
         placement = self._place(timestamp)
         self.size += len(values)
         segments = self._segments.get(name)
