@@ -96,9 +96,7 @@ def _sharing(servers: Servers) -> Iterator[Sharing]:
 
 
 @pytest.fixture
-def backend(
-    request: pytest.FixtureRequest, _sharing: Sharing, tmp_path: Path
-) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest, _sharing: Sharing, tmp_path: Path) -> Iterator[Backend]:
     """Return the handle of one backend after the other."""
     with _sharing.lend(request.param, tmp_path) as backend:
         yield backend
@@ -113,8 +111,9 @@ def launch() -> Iterator[Callable[[Startable], Startable]]:
     with contextlib.ExitStack() as stack:
 
         def launch(server: Startable) -> Startable:
+            stack.callback(server.close)
             try:
-                stack.enter_context(server)
+                server.start()
             except ServerMissing as error:
                 give_up(error)
             return server

