@@ -131,9 +131,7 @@ class Timeseries:
         self._write_func = write_func
         if intervals is not None and not isinstance(intervals, Mapping):
             raise InvalidType(f"intervals must be a mapping, not {intervals!r}")
-        self._intervals: dict[str, Interval] = {
-            name: Interval(name, config) for name, config in (intervals or {}).items()
-        }
+        self._intervals = self._configured(intervals or {})
         self._schedule = Schedule(self._intervals, self._target_class)
         retained = [interval.expire for interval in self._intervals.values() if interval.expire]
         self._remember = (
@@ -163,6 +161,14 @@ class Timeseries:
         else:
             self._client = self._accept(client_or_url)
         self._setup(**chosen)
+
+    @staticmethod
+    def _configured(intervals: Mapping[str, Mapping[str, Any]]) -> dict[str, Interval]:
+        configured: dict[str, Interval] = {}
+        # No comprehension: warnings count the frames up to the caller, and not every Python has one for it.
+        for name, config in intervals.items():
+            configured[name] = Interval(name, config)
+        return configured
 
     @staticmethod
     def _check_prefix(prefix: str | None) -> str:
@@ -572,7 +578,7 @@ class Timeseries:
         """Check the stages of a read."""
         if condensed is not None:
             warnings.warn(
-                "condensed is deprecated, use condense", DeprecationWarning, stacklevel=4
+                "condensed is deprecated, use condense", DeprecationWarning, stacklevel=3
             )
             condense = condensed if condense is None else condense
         for what, hook in (("process_row", process_row), ("join_rows", join_rows)):
