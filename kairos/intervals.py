@@ -7,14 +7,12 @@ for a Gregorian one. Timestamps are Unix seconds.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import time
 import warnings
-from calendar import isleap, monthrange
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import MAXYEAR, MINYEAR, date, datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Final
 
@@ -40,7 +38,10 @@ UNITS: Final = {
 #: Nominal seconds of the Gregorian steps; retention counts with these.
 GREGORIAN: Final = {"daily": DAY, "weekly": 7 * DAY, "monthly": 30 * DAY, "yearly": 365 * DAY}
 
-_STEP = re.compile(r"\s*([+-]?\d+)\s*([a-z]*)\s*", re.ASCII)
+_STEP: Final = re.compile(r"([+-]?\d{1,18})\s*([a-z]*)", re.ASCII)
+
+#: The longest retention in seconds: with the current time it stays below 64 bits of milliseconds.
+MAX_RETENTION: Final = 2**53
 
 #: A range of this many buckets, or more, is refused where it would have to be built in memory.
 MAX_BUCKETS: Final = 1_000_000
@@ -194,12 +195,17 @@ class RelativeTime(_Time):
         return f"RelativeTime({self.step})"
 
 
+def _first_of(year: int, month: int = 1) -> int:
+    """Return the ordinal of the first day of a month; the end of the calendar is a month too."""
+    return date(year, month, 1).toordinal() if year <= MAXYEAR else date.max.toordinal() + 1
+
+
 def _week_zero(year: int) -> int:
-    """Return the ordinal from which week n of ``%U`` begins 7 * n days later; ordinals of Sundays divide by 7.
+    """Return the ordinal from which week n of ``%U`` begins 7 * n days later; Sundays divide by 7.
 
     Week 0, the days before the first Sunday, is cut off at January 1.
     """
-    january_1 = date(year, 1, 1).toordinal()
+    january_1 = _first_of(year)
     return january_1 + -january_1 % 7 - 7
 
 
@@ -233,15 +239,13 @@ class GregorianTime(_Time):
             zero = _week_zero(year)
             week = (ordinal - zero) // 7
             start = zero + 7 * week
-            january_1 = date(year, 1, 1).toordinal()
-            end = min(start + 7, january_1 + 365 + isleap(year))
-            start, bucket = max(start, january_1), year * 100 + week
+            end = min(start + 7, _first_of(year + 1))
+            start, bucket = max(start, _first_of(year)), year * 100 + week
         elif self.step == "monthly":
             start = ordinal - day.day + 1
-            end, bucket = start + monthrange(year, month)[1], year * 100 + month
+            end, bucket = _first_of(year + month // 12, month % 12 + 1), year * 100 + month
         else:
-            start = date(year, 1, 1).toordinal()
-            end, bucket = start + 365 + isleap(year), year
+            start, end, bucket = _first_of(year), _first_of(year + 1), year
         return (start - EPOCH) * DAY, (end - EPOCH) * DAY, bucket
 
     def _shift(self, timestamp: int, steps: int) -> int:
@@ -252,10 +256,11 @@ class GregorianTime(_Time):
         day = self._day(timestamp)
         months = day.year * 12 + day.month - 1 + (steps if self.step == "monthly" else steps * 12)
         year, month = divmod(months, 12)
-        if not 1 <= year <= 9999:
+        if not MINYEAR <= year <= MAXYEAR:
             raise InvalidValue(f"{steps} steps from timestamp {timestamp} leave the years 1 to 9999")
-        last = monthrange(year, month + 1)[1]
-        moved = date(year, month + 1, min(day.day, last)).toordinal()
+        first = _first_of(year, month + 1)
+        last = _first_of(year + (month + 1) // 12, (month + 1) % 12 + 1) - 1
+        moved = min(first + day.day - 1, last)
         return (moved - EPOCH) * DAY + timestamp % DAY
 
     def from_bucket(self, bucket: int) -> int:
@@ -269,8 +274,9 @@ class GregorianTime(_Time):
                 start = date(bucket // 10000, bucket // 100 % 100, bucket % 100).toordinal()
             elif self.step == "weekly":
                 year, week = divmod(bucket, 100)
-                start = max(date(year, 1, 1).toordinal(), _week_zero(year) + 7 * week)
-                if start > date(year, 12, 31).toordinal():
+                sunday = _week_zero(year) + 7 * week
+                start = max(_first_of(year), sunday)
+                if not start < min(sunday + 7, _first_of(year + 1)):
                     raise ValueError(f"{year} has no week {week}")
             elif self.step == "monthly":
                 start = date(bucket // 100, bucket % 100, 1).toordinal()
@@ -294,7 +300,9 @@ def parse_step(step: Any, what: str = "step") -> int | str:
     """
     seconds: Any = None
     if isinstance(step, timedelta):
-        seconds = step / _SECOND
+        seconds, rest = divmod(step, _SECOND)
+        if rest:
+            seconds = step / _SECOND
     elif isinstance(step, str):
         name = step.strip().lower()
         if name in GREGORIAN:
@@ -304,7 +312,7 @@ def parse_step(step: Any, what: str = "step") -> int | str:
             seconds = int(match[1]) * UNITS[match[2]]
     elif isinstance(step, (int, float)) and not isinstance(step, bool):
         seconds = step
-    if seconds is None or seconds != seconds or seconds in (math.inf, -math.inf):
+    if seconds is None or (isinstance(seconds, float) and not math.isfinite(seconds)):
         raise InvalidInterval(
             f"{what} {step!r} is not understood: use seconds, '<n>' with s, min, h, d, w, m or y, a "
             f"timedelta, or one of {', '.join(GREGORIAN)}"
@@ -322,6 +330,8 @@ def _calculator(step: int | str) -> RelativeTime | GregorianTime:
 
 def warn_unknown(what: str, unknown: str, known: list[str], stacklevel: int) -> None:
     """Warn of a key that nothing reads, and name the known one that it resembles most."""
+    import difflib  # costs at import, and is seldom needed
+
     near = difflib.get_close_matches(unknown, known, 1, 0.0)
     warnings.warn(f"{what} {unknown!r} is unknown; did you mean {near[0]!r}?", stacklevel=stacklevel)
 
@@ -346,9 +356,7 @@ class Interval(Mapping[str, Any]):
     )
 
     def __init__(self, name: str, config: Mapping[str, Any]) -> None:
-        if not isinstance(name, str):
-            raise InvalidType(f"the name of an interval must be a string, not {name!r}")
-        check_name(name, "the name of an interval")
+        name = check_name(name, "the name of an interval")
         if isinstance(config, Interval):
             config = {key: config[key] for key in ("step", "steps", "resolution")}
         if not isinstance(config, Mapping):
@@ -376,6 +384,11 @@ class Interval(Mapping[str, Any]):
             )
         self.steps = self._steps(name, config.get("steps"))
         self.expire = self.steps * self.i_calc.seconds if self.steps else None
+        if self.expire and self.expire > MAX_RETENTION:
+            raise InvalidInterval(
+                f"interval {name!r}: no store keeps data for {self.expire} seconds and then deletes it; "
+                "without 'steps' it is kept forever"
+            )
         self.ttl = partial(self.i_calc.ttl, self.steps or 0)
 
     @staticmethod
@@ -413,8 +426,11 @@ class Interval(Mapping[str, Any]):
         )
 
 
-def check_name(name: Any, what: str) -> None:
-    """Raise unless a name is a string that every store can hold as a key.
+def check_name(name: Any, what: str) -> str:
+    """Return a name as plain text, or raise unless it is text that every store can hold as a key.
+
+    A member of an enumeration that derives from ``str`` becomes its value: formatted or handed to a
+    driver, it would be its name in one place and its value in another.
 
     :raises InvalidType: when it is not a string.
     :raises InvalidValue: when it is empty, contains NUL, or cannot be encoded as UTF-8.
@@ -430,6 +446,7 @@ def check_name(name: Any, what: str) -> None:
             raise InvalidValue(f"{what} {name!r} cannot be encoded: {error}") from error
     if "\0" in name:
         raise InvalidValue(f"{what} {name!r} contains NUL")
+    return name if type(name) is str else str.__str__(name)
 
 
 class Target:
