@@ -6,15 +6,13 @@ holds data and none for others; ``r_bucket`` is None where the interval is coars
 
 from __future__ import annotations
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from .exceptions import DamagedData, InvalidType, UnknownTransform
 from .intervals import Interval, Placement, Schedule, Target
-from .types import PARTIALS, TRANSFORMS, Algebra
+from .types import PARTIALS, TRANSFORMS, Algebra, Transform
 
 Rows = dict[str, dict[int, dict["int | None", Any]]]
 Hook = Callable[..., Any]
@@ -44,8 +42,7 @@ class Write(NamedTuple):
     timestamp: int
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """Name an insert, so that delivering it again does not count it again.
 
     :ivar key: digest of series, name and id, 32 hexadecimal digits, the same in every process; the first 8
@@ -61,7 +58,7 @@ class Event:
     key: str
     timestamp: int
     remember: int
-    writes_at: Callable[[int], list[Write]] = field(repr=False)
+    writes_at: Callable[[int], list[Write]]
 
 
 class Group(NamedTuple):
@@ -184,8 +181,7 @@ def group_writes(writes: Iterable[Write]) -> Iterator[Group]:
 # --- reading -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class ReadPlan:
+class ReadPlan(NamedTuple):
     """Say what is to be read.
 
     :ivar names: in the order in which they were given.
@@ -208,8 +204,7 @@ class ReadPlan:
     condense: bool = False
 
 
-@dataclass(frozen=True)
-class Stages:
+class Stages(NamedTuple):
     """Hold the stages of a read: None for the built-in, True to ask for it, or a callable."""
 
     process_row: Hook
@@ -396,14 +391,24 @@ def _collapse(
 # --- transforms --------------------------------------------------------------------------------------
 
 
+def _labelled(transform: Any) -> dict[Hashable, Any] | None:
+    """Return the transforms asked for by the keys of their results, or None for a single one."""
+    if isinstance(transform, Mapping):
+        return dict(transform)
+    if isinstance(transform, (list, tuple, set, frozenset)):
+        return {each: each for each in transform}
+    return None
+
+
+def _wanted(transform: Any) -> list[Any]:
+    """Return the transforms asked for, each a name or a callable."""
+    labelled = _labelled(transform)
+    return [transform] if labelled is None else list(labelled.values())
+
+
 def named_transforms(transform: Any) -> list[str] | None:
     """Return the names of the transforms asked for, or None when one of them is no name."""
-    if isinstance(transform, Mapping):
-        wanted = list(transform.values())
-    elif isinstance(transform, (list, tuple, set, frozenset)):
-        wanted = list(transform)
-    else:
-        wanted = [transform]
+    wanted = _wanted(transform)
     return wanted if all(isinstance(each, str) for each in wanted) else None
 
 
@@ -413,13 +418,7 @@ def check_transform(transform: Any) -> None:
     :raises UnknownTransform: for a name that no type knows.
     :raises InvalidType: for anything else.
     """
-    if isinstance(transform, Mapping):
-        wanted: Iterable[Any] = transform.values()
-    elif isinstance(transform, (list, tuple, set, frozenset)):
-        wanted = transform
-    else:
-        wanted = [transform]
-    for each in wanted:
+    for each in _wanted(transform):
         if isinstance(each, str):
             if each not in TRANSFORMS:
                 raise UnknownTransform(
@@ -429,18 +428,15 @@ def check_transform(transform: Any) -> None:
             raise InvalidType(f"a transform must be a name or a callable, not {each!r}")
 
 
-def compile_transform(
-    transform: Any, algebra: Algebra
-) -> Callable[[Any, float], Any] | None:
-    """Return one function of (row, seconds) that does what a checked transform asks for."""
-    if transform is None or (not transform and not callable(transform)):
+def compile_transform(transform: Any, algebra: Algebra) -> Transform | None:
+    """Return one function of (row, seconds) that does what a checked transform asks for.
+
+    :returns: None where rows stay as they are.
+    """
+    labelled = _labelled(transform)
+    if transform is None or labelled == {}:
         return None
-    labelled: dict[Hashable, Any]
-    if isinstance(transform, Mapping):
-        labelled = dict(transform)
-    elif isinstance(transform, (list, tuple, set, frozenset)):
-        labelled = {each: each for each in transform}
-    else:
+    if labelled is None:
         return _compile_one(transform, algebra)
     compiled = {label: _compile_one(each, algebra) for label, each in labelled.items()}
     return lambda row, seconds: {
@@ -448,28 +444,38 @@ def compile_transform(
     }
 
 
-def _compile_one(transform: Any, algebra: Algebra) -> Callable[[Any, float], Any]:
+def _compile_one(transform: Any, algebra: Algebra) -> Transform:
     if isinstance(transform, str):
         # A name that only other types know leaves the row as it is.
         return algebra.transforms.get(transform, lambda row, seconds: row)
-    if not callable(transform):
-        raise InvalidType(f"a transform must be a name or a callable, not {transform!r}")
     function: Callable[..., Any] = transform
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # some built-ins do not tell; none of them takes a duration
-        return lambda row, seconds: function(row)
-    if "duration" in parameters:
+    way = _way_of_duration(function)
+    if way == "by name":
         return lambda row, seconds: function(row, duration=seconds)
-    required = [
-        parameter
-        for parameter in parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(required) >= 2:
+    if way == "by place":
         return lambda row, seconds: function(row, seconds)
     return lambda row, seconds: function(row)
+
+
+def _way_of_duration(function: Callable[..., Any]) -> str | None:
+    """Tell how a transform takes the seconds that a row covers, None if it does not."""
+    import inspect  # costs at import, and many reads have no callable of their own
+
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # some built-ins do not tell; none of them takes a duration
+        return None
+    by_place = [
+        each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    # The first parameter takes the row, whatever its name.
+    for each in parameters[1:]:
+        if each.name == "duration" and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
+            return "by name"
+    for each in by_place[1:2]:
+        if each.name == "duration" or each.default is each.empty:
+            return "by place"
+    return None
 
 
 def needed_partials(transform: Any) -> frozenset[str] | None:
