@@ -646,8 +646,8 @@ class Timeseries:
             or callable(stages.condense)
             or callable(stages.collapse)
             or stages.process_row != self._process_row
-            # A name that only other types know returns the rows themselves.
-            or not set(named_transforms(stages.transform) or ()) <= set(self._algebra.transforms)
+            # A name that only other types know returns the rows themselves, for one.
+            or not self._algebra.derivable.issuperset(named_transforms(stages.transform) or ())
         ):
             return None
         condensing = not plan.interval.coarse and bool(stages.condense or stages.collapse)

@@ -7,11 +7,10 @@ one delta. Rows and deltas that are handed in are never changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import chain, islice
-from math import isfinite
-from operator import add, index
+from operator import add
 from typing import Any, ClassVar, Final
 
 from .exceptions import InvalidType, InvalidValue
@@ -34,9 +33,11 @@ class Algebra:
     """Define the empty value, the merge, the fold and the transforms of one type.
 
     :cvar transforms: the named transforms, each a function of (row, seconds).
+    :cvar derivable: those of them that :class:`PartialAlgebra` derives from what a store computed.
     """
 
     transforms: ClassVar[Mapping[str, Transform]] = {}
+    derivable: ClassVar[frozenset[str]] = frozenset()
 
     def empty(self) -> Any:
         """Return a new empty value: what a bucket without data reads as."""
@@ -55,23 +56,34 @@ class Algebra:
         yield delta
 
 
+def _unhashable(values: Iterable[Any]) -> InvalidType:
+    """Return the error for the first value that no set can hold."""
+    found = next((value for value in values if not isinstance(value, Hashable)), values)
+    return InvalidType(f"value {found!r} can be neither a key of a histogram nor a member of a set")
+
+
 def _slices(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(values)
     while part := list(islice(iterator, size)):
         yield part
 
 
+#: The transforms of rows that hold values, each once or more often.
+_OF_VALUES: Final[Mapping[str, Transform]] = {
+    "mean": lambda row, seconds: sum(row) / len(row) if row else 0,
+    "count": lambda row, seconds: len(row),
+    "min": lambda row, seconds: min(row) if row else 0,
+    "max": lambda row, seconds: max(row) if row else 0,
+    "sum": lambda row, seconds: sum(row),
+    "rate": lambda row, seconds: len(row) / seconds,
+}
+
+
 class SeriesAlgebra(Algebra):
     """Keep values in the order of their arrival; rows and deltas are lists."""
 
-    transforms = {
-        "mean": lambda row, seconds: sum(row) / len(row) if row else 0,
-        "count": lambda row, seconds: len(row),
-        "min": lambda row, seconds: min(row) if row else 0,
-        "max": lambda row, seconds: max(row) if row else 0,
-        "sum": lambda row, seconds: sum(row),
-        "rate": lambda row, seconds: len(row) / seconds,
-    }
+    transforms = _OF_VALUES
+    derivable = frozenset(_OF_VALUES)
 
     def empty(self) -> list[Any]:
         return []
@@ -93,7 +105,9 @@ class SeriesAlgebra(Algebra):
 class HistogramAlgebra(Algebra):
     """Count the occurrences of each value; rows and deltas are dicts of value to number."""
 
-    transforms = {
+    # The rate is a number for each value.
+    derivable = frozenset({"mean", "count", "min", "max", "sum"})
+    transforms: ClassVar[Mapping[str, Transform]] = {
         "mean": lambda row, seconds: (
             sum(value * count for value, count in row.items()) / sum(row.values()) if row else 0
         ),
@@ -115,11 +129,12 @@ class HistogramAlgebra(Algebra):
         return merged
 
     def fold(self, values: Sequence[Any]) -> dict[Any, int]:
-        if len(values) == 1:
-            return {values[0]: 1}
         counts: dict[Any, int] = {}
-        for value in values:
-            counts[value] = counts.get(value, 0) + 1
+        try:
+            for value in values:
+                counts[value] = counts.get(value, 0) + 1
+        except TypeError as error:
+            raise _unhashable(values) from error
         return counts
 
     def split(self, delta: dict[Any, int], size: int) -> Iterator[dict[Any, int]]:
@@ -129,7 +144,9 @@ class HistogramAlgebra(Algebra):
 class CountAlgebra(Algebra):
     """Keep one number, whole as long as only whole numbers were added."""
 
-    transforms = {"rate": lambda row, seconds: row / seconds}
+    transforms: ClassVar[Mapping[str, Transform]] = {"rate": lambda row, seconds: row / seconds}
+    # The partial called count is the total here.
+    derivable = frozenset({"rate"})
 
     def empty(self) -> int:
         return 0
@@ -138,19 +155,21 @@ class CountAlgebra(Algebra):
         return sum(rows)
 
     def fold(self, values: Sequence[Any]) -> Any:
-        return values[0] if len(values) == 1 else sum(values)
+        # The sum of numbers that are in range need not be.
+        return values[0] if len(values) == 1 else number(sum(values))
 
 
 class GaugeAlgebra(Algebra):
-    """Keep the value that was written last; rows that are not set never reach a merge."""
+    """Keep the value that was written last; a row of None is one that is not set."""
 
     def empty(self) -> None:
         return None
 
     def merge(self, rows: Iterable[Any]) -> Any:
         last = None
-        for last in rows:  # noqa: B007 - the last one is what is wanted
-            pass
+        for row in rows:
+            if row is not None:
+                last = row
         return last
 
     def fold(self, values: Sequence[Any]) -> Any:
@@ -160,14 +179,8 @@ class GaugeAlgebra(Algebra):
 class SetAlgebra(Algebra):
     """Keep the distinct values; rows are sets, deltas are lists without repetition."""
 
-    transforms = {
-        "mean": lambda row, seconds: sum(row) / len(row) if row else 0,
-        "count": lambda row, seconds: len(row),
-        "min": lambda row, seconds: min(row) if row else 0,
-        "max": lambda row, seconds: max(row) if row else 0,
-        "sum": lambda row, seconds: sum(row),
-        "rate": lambda row, seconds: len(row) / seconds,
-    }
+    transforms = _OF_VALUES
+    derivable = frozenset(_OF_VALUES)
 
     def empty(self) -> set[Any]:
         return set()
@@ -176,11 +189,13 @@ class SetAlgebra(Algebra):
         return set().union(*rows)
 
     def fold(self, values: Sequence[Any]) -> list[Any]:
-        return list(dict.fromkeys(values))
+        try:
+            return list(dict.fromkeys(values))
+        except TypeError as error:
+            raise _unhashable(values) from error
 
     def split(self, delta: list[Any], size: int) -> Iterator[list[Any]]:
         return _slices(delta, size)
-
 
 
 class PartialAlgebra(Algebra):
@@ -189,7 +204,7 @@ class PartialAlgebra(Algebra):
     The transforms derive what the same transform of the merged rows themselves would have been.
     """
 
-    transforms = {
+    transforms: ClassVar[Mapping[str, Transform]] = {
         "mean": lambda row, seconds: row["sum"] / row["count"] if row else 0,
         "count": lambda row, seconds: row["count"] if row else 0,
         "min": lambda row, seconds: row["min"] if row else 0,
@@ -249,17 +264,13 @@ def _parse_number(value: Any) -> int | float:
             try:
                 return int(value)
             except ValueError:
-                pass
-        else:
-            try:
-                return index(value)
-            except TypeError:
-                pass
-        result = float(value)
-    except ValueError as error:
-        raise InvalidValue(f"a count needs a number, not {value!r}") from error
-    except (TypeError, OverflowError) as error:
+                value = float(value)
+        whole = int(value)
+        # A Decimal or a Fraction is compared exactly; as a float it might have become another number.
+        if whole == value:
+            return whole
+        return float(value)
+    except (ValueError, OverflowError) as error:
+        raise InvalidValue(f"a count needs a finite number, not {value!r}") from error
+    except TypeError as error:
         raise InvalidType(f"a count needs a number, not {value!r}") from error
-    if not isfinite(result):
-        raise InvalidValue(f"a count needs a finite number, not {value!r}")
-    return int(result) if result.is_integer() else result
