@@ -23,57 +23,93 @@ from .redis_wire import (
 from .timeseries import Backend, Count, Gauge, Histogram, Series, Set
 
 #: Check every key, claim the event if there is one, then apply every write with its expiry: all or nothing,
-#: since no command can fail once all have been checked. KEYS are the keys, and the claim last if there is
-#: one. ARGV is the claim's seconds or '', then for each key: command, seconds or '', number of arguments,
-#: arguments. The answer is 1 when applied, 0 when the event was claimed before, -i when the key i holds
-#: something else than the command needs.
+#: since no command can fail once all have been checked. KEYS are those of the data, the sets that list their
+#: buckets, and the claim if there is one. ARGV is how many keys hold data, the seconds of the claim or '',
+#: and for each key: its seconds or '', the number of arguments (0 for those of the key before), arguments.
+#: The answer is 1 when applied, 0 when the event was claimed before, -i when the key i holds something else.
 _WRITE: Final = """
-local probes = {RPUSH = 'LLEN', SADD = 'SCARD', SET = 'STRLEN', INCRBY = 'GET'}
-local remember, keys, numbers = ARGV[1], #KEYS, {}
+local call, try = redis.call, redis.pcall
+local data, remember, keys = tonumber(ARGV[1]), ARGV[2], #KEYS
+local at, from, to = 3, 0, 0
+local function walk(apply, key)
+  local seconds, count = ARGV[at], ARGV[at + 1]
+  at = at + 2
+  if count ~= '0' then
+    from, to = at, at + count - 1
+    at = to + 1
+  end
+  apply(key, from, to)
+  if seconds ~= '' then call('EXPIRE', key, seconds) end
+end
+local function add(command, key, from, to)
+  if from == to then return call(command, key, ARGV[from]) end
+  -- unpack takes no more than some 8,000 values at once.
+  for i = from, to, 4000 do call(command, key, unpack(ARGV, i, math.min(i + 3999, to))) end
+end
+local function list(key, from, to) add('SADD', key, from, to) end
+%s
 if remember ~= '' then keys = keys - 1 end
-local limit = 9223372036854774784
-local at = 2
-for i = 1, keys do
-  local command, count = ARGV[at], tonumber(ARGV[at + 2])
-  if command == 'HINCRBY' then
-    for j = at + 3, at + 2 + count, 2 do
-      local found = redis.pcall('HGET', KEYS[i], ARGV[j])
-      if found and (type(found) == 'table' or not string.find(found, '^-?%d+$')
-          or math.abs(tonumber(found) + tonumber(ARGV[j + 1])) >= limit) then
-        return -i
-      end
-    end
-  else
-    local found = redis.pcall(probes[command], KEYS[i])
-    if type(found) == 'table' then return -i end
-    if command == 'INCRBY' then
-      local whole = string.find(ARGV[at + 3], '^-?%d+$')
-      if found then
-        if not string.find(found, '^-?%d+%.?%d*[eE]?[+-]?%d*$') then return -i end
-        whole = whole and string.find(found, '^-?%d+$')
-        if whole and math.abs(tonumber(found) + tonumber(ARGV[at + 3])) >= limit then return -i end
-      end
-      numbers[i] = whole and 'INCRBY' or 'INCRBYFLOAT'
-    end
-  end
-  at = at + 3 + count
+for i = data + 1, keys do
+  if type(try('SCARD', KEYS[i])) == 'table' then return -i end
 end
-if remember ~= '' and not redis.call('SET', KEYS[keys + 1], '1', 'NX', 'EX', remember) then return 0 end
-at = 2
-for i = 1, keys do
-  local key, command, seconds, count = KEYS[i], ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-  if command == 'HINCRBY' then
-    for j = at + 3, at + 2 + count, 2 do redis.call('HINCRBY', key, ARGV[j], ARGV[j + 1]) end
-  else
-    -- unpack takes no more than some 8,000 values at once.
-    for j = at + 3, at + 2 + count, 4000 do
-      redis.call(numbers[i] or command, key, unpack(ARGV, j, math.min(j + 3999, at + 2 + count)))
-    end
-  end
-  if seconds ~= '' then redis.call('EXPIRE', key, seconds) end
-  at = at + 3 + count
-end
+if remember ~= '' and not call('SET', KEYS[keys + 1], '1', 'NX', 'EX', remember) then return 0 end
+for i = 1, data do walk(write, KEYS[i]) end
+for i = data + 1, keys do walk(list, KEYS[i]) end
 return 1
+"""
+
+#: Check that a key is of the right type, and write with a command that takes any number of values.
+_PLAIN: Final = """
+for i = 1, data do
+  if type(try('%(probe)s', KEYS[i])) == 'table' then return -i end
+end
+local function write(key, from, to) add('%(command)s', key, from, to) end
+"""
+
+#: A count must be a number that stays below 64 bits; it is a float from the first fraction on.
+_COUNT: Final = """
+local limit, commands = 9223372036854774784, {}
+local at, delta = 3, nil
+for i = 1, data do
+  if ARGV[at + 1] ~= '0' then
+    delta = ARGV[at + 2]
+    at = at + 1
+  end
+  at = at + 2
+  local found = try('GET', KEYS[i])
+  local whole = string.find(delta, '^-?%d+$')
+  if found then
+    if type(found) == 'table' or not string.find(found, '^-?%d+%.?%d*[eE]?[+-]?%d*$') then return -i end
+    whole = whole and string.find(found, '^-?%d+$')
+    if whole and math.abs(found + delta) >= limit then return -i end
+  end
+  commands[KEYS[i]] = whole and 'INCRBY' or 'INCRBYFLOAT'
+end
+local function write(key, from, to) call(commands[key], key, ARGV[from]) end
+"""
+
+#: So must be the number of each value that is counted in a hash.
+_HISTOGRAM: Final = """
+local limit = 9223372036854774784
+local at, from, to = 3, 0, 0
+for i = 1, data do
+  local count = ARGV[at + 1]
+  at = at + 2
+  if count ~= '0' then
+    from, to = at, at + count - 1
+    at = to + 1
+  end
+  for j = from, to, 2 do
+    local found = try('HGET', KEYS[i], ARGV[j])
+    if found and (type(found) == 'table' or not string.find(found, '^-?%d+$')
+        or math.abs(found + ARGV[j + 1]) >= limit) then
+      return -i
+    end
+  end
+end
+local function write(key, from, to)
+  for i = from, to, 2 do call('HINCRBY', key, ARGV[i], ARGV[i + 1]) end
+end
 """
 
 #: Remember the second that an event was delivered for first, and answer with it. Safe to repeat.
@@ -95,7 +131,6 @@ class _Script:
         self.whole = (b"EVAL", text.encode())
 
 
-_WRITE_SCRIPT: Final = _Script(_WRITE)
 _PIN_SCRIPT: Final = _Script(_PIN)
 
 #: One MGET, UNLINK or step of a SCAN handles about so many keys.
@@ -121,8 +156,8 @@ class RedisTarget(Target):
         self.r_end = self.i_end + b":" + self.member
 
 
-#: What is done to one key: command, seconds to live or b'', arguments.
-_Action = tuple[bytes, bytes, Sequence[bytes]]
+#: The keys and the arguments of one call of a script.
+_Call = tuple[list[bytes], list[bytes]]
 
 
 class RedisBackend(Backend):
@@ -144,8 +179,9 @@ class RedisBackend(Backend):
     _target_class = RedisTarget
 
     # What a cell says of its type:
-    #: the command that writes a delta,
+    #: the command that writes a delta, and the script that does so for many keys,
     _write_command: ClassVar[bytes]
+    _write_script: ClassVar[_Script]
     #: the command that reads a row, with what follows the key,
     _read_command: ClassVar[Command]
     #: the command that counts the values of a row, and whether such counts of several rows add up,
@@ -261,32 +297,38 @@ class RedisBackend(Backend):
         """Return the arguments of the write command for a delta."""
         raise NotImplementedError
 
-    def _actions(self, writes: Sequence[Write]) -> dict[bytes, _Action]:
-        """Return what to do to which key; data comes before the sets that point to it."""
-        actions: dict[bytes, _Action] = {}
-        members: dict[bytes, tuple[bytes, list[bytes]]] = {}
+    def _calls(self, writes: Sequence[Write], event: Event | None) -> _Call:
+        """Return the keys and the arguments with which the write script applies the writes."""
+        keys: list[bytes] = []
+        arguments: list[bytes] = [b"", b"" if event is None else b"%d" % event.remember]
+        lists: dict[bytes, tuple[bytes, list[bytes]]] = {}
+        last: Any = None
         target: Any  # a RedisTarget, as _target_class says
         for name, target, delta, ttl, _ in writes:
             start = (self._prefix + name).encode()
             seconds = b"" if ttl is None else b"%d" % ttl
-            key = start + target.i_end
-            if target.r_bucket is not None:
-                found = members.get(key)
+            if target.r_bucket is None:
+                keys.append(start + target.i_end)
+            else:
+                keys.append(start + target.r_end)
+                found = lists.get(start + target.i_end)
                 if found is None:
-                    members[key] = seconds, [target.member]
+                    lists[start + target.i_end] = seconds, [target.member]
                 else:
                     found[1].append(target.member)
-                key = start + target.r_end
             if self._ambiguous:
                 self._check_unambiguous(name, (start + target.i_end, start + target.r_end))
-            arguments = self._arguments(delta)
-            if key in actions:
-                # The next part of a delta that was split.
-                arguments = [*actions[key][2], *arguments]
-            actions[key] = self._write_command, seconds, arguments
-        for key, (seconds, its) in members.items():
-            actions[key] = b"SADD", seconds, its
-        return actions
+            if delta is last:
+                arguments += (seconds, b"0")
+            else:
+                its = self._arguments(delta)
+                arguments += (seconds, b"%d" % len(its), *its)
+                last = delta
+        arguments[0] = b"%d" % len(keys)
+        for key, (seconds, members) in lists.items():
+            keys.append(key)
+            arguments += (seconds, b"%d" % len(members), *members)
+        return keys, arguments
 
     def _write(self, groups: Sequence[Group], handle: Any) -> None:
         if handle is not None:
@@ -296,14 +338,17 @@ class RedisBackend(Backend):
         elif self._cluster:
             self._write_cluster(groups)
         else:
-            calls = []
-            for event, writes in groups:
-                actions = self._actions(writes)
-                claim = None if event is None else self._claim(event)
-                calls.append(_call(actions, claim, event))
-            replies = self._run(_WRITE_SCRIPT, calls, repeatable=False)
-            if replies is None:
+            calls = [self._claimed_call(group) for group in groups]
+            if self._run(self._write_script, calls, repeatable=False) is None:
                 self._write_transactions(groups)
+
+    def _claimed_call(self, group: Group) -> _Call:
+        """Return the call that applies a group, with the claim of its event if it has one."""
+        event, writes = group
+        keys, arguments = self._calls(writes, event)
+        if event is not None:
+            keys.append(self._claim(event))
+        return keys, arguments
 
     def _claim(self, event: Event, key: bytes | None = None) -> bytes:
         """Return the key that remembers an event, on a cluster beside a key that it touches.
@@ -323,28 +368,38 @@ class RedisBackend(Backend):
         delivery breaks off, the next one finds the same keys by the pinned second, and adds what is missing.
         """
         events = [event for event, _ in groups if event is not None]
-        pins = self._run(
-            _PIN_SCRIPT,
-            [
-                ([self._claim(event)], (b"%d" % event.timestamp, b"%d" % event.remember))
-                for event in events
-            ],
-            repeatable=True,
-        )
-        seconds = iter(pins or ())
-        calls = []
+        pins: list[_Call] = [
+            ([self._claim(event)], [b"%d" % event.timestamp, b"%d" % event.remember])
+            for event in events
+        ]
+        seconds = map(int, self._run(_PIN_SCRIPT, pins, repeatable=True) or ())
+        calls: list[_Call] = []
         for event, writes in groups:
             if event is not None:
-                pinned = int(next(seconds))
+                pinned = next(seconds)
                 if pinned != event.timestamp:
                     writes = event.writes_at(pinned)
-            for key, action in self._actions(writes).items():
-                claim = None if event is None else self._claim(event, key)
-                calls.append(_call({key: action}, claim, event))
-        self._run(_WRITE_SCRIPT, calls, repeatable=False)
+            for (key,), arguments in self._calls_by_key(writes, event):
+                claim = [] if event is None else [self._claim(event, key)]
+                calls.append(([key, *claim], arguments))
+        self._run(self._write_script, calls, repeatable=False)
+
+    def _calls_by_key(self, writes: Sequence[Write], event: Event | None) -> Iterator[_Call]:
+        """Yield a call of the write script for each key by itself, data before the sets that list it."""
+        keys, arguments = self._calls(writes, event)
+        data, remember = int(arguments[0]), arguments[1]
+        at, its = 2, arguments[:0]
+        for index, key in enumerate(keys):
+            seconds, count = arguments[at], int(arguments[at + 1])
+            at += 2
+            if count:
+                its = arguments[at : at + count]
+                at += count
+            kind = b"1" if index < data else b"0"
+            yield [key], [kind, remember, seconds, b"%d" % len(its), *its]
 
     def _run(
-        self, script: _Script, calls: Sequence[tuple[list[bytes], Command]], repeatable: bool
+        self, script: _Script, calls: Sequence[_Call], repeatable: bool
     ) -> list[Any] | None:
         """Call a script with each of (keys, arguments), and return the replies.
 
@@ -389,22 +444,20 @@ class RedisBackend(Backend):
             for event, writes in groups:
                 if event is not None:
                     raise UnsupportedType("id= does not work on the pipeline of a cluster")
-                for key, action in self._actions(writes).items():
-                    keys, arguments = _call({key: action}, None, None)
-                    pipeline.execute_command("EVAL", _WRITE, len(keys), *keys, *arguments)
+                for keys, arguments in self._calls_by_key(writes, None):
+                    pipeline.execute_command("EVAL", self._write_script.text, 1, *keys, *arguments)
             return
         if self._scripting is None:
-            probe = (b"SCRIPT", b"EXISTS", _WRITE_SCRIPT.digest.encode())
+            probe = (b"SCRIPT", b"EXISTS", self._write_script.digest.encode())
             reply = self._wire.execute([probe], [b""], repeatable=True)[0]
             self._scripting = not isinstance(reply, Exception)
         if not self._scripting:
             for command in self._plain(groups):
                 pipeline.execute_command(*command)
             return
-        script = self._client.register_script(_WRITE)
-        for event, writes in groups:
-            claim = None if event is None else self._claim(event)
-            keys, arguments = _call(self._actions(writes), claim, event)
+        script = self._client.register_script(self._write_script.text)
+        for group in groups:
+            keys, arguments = self._claimed_call(group)
             script(keys=keys, args=arguments, client=pipeline)
 
     def _plain(self, groups: Sequence[Group]) -> Iterator[Command]:
@@ -412,15 +465,16 @@ class RedisBackend(Backend):
         for event, writes in groups:
             if event is not None:
                 raise UnsupportedType("id= needs a server with scripting")
-            for key, (command, seconds, arguments) in self._actions(writes).items():
+            for (key,), (data, _, seconds, _, *its) in self._calls_by_key(writes, None):
+                command = self._write_command if data == b"1" else b"SADD"
                 if command == b"HINCRBY":
-                    for at in range(0, len(arguments), 2):
-                        yield b"HINCRBY", key, arguments[at], arguments[at + 1]
+                    for at in range(0, len(its), 2):
+                        yield command, key, its[at], its[at + 1]
                 elif command == b"INCRBY":
                     # It adds whole numbers exactly too, whatever the count is now.
-                    yield b"INCRBYFLOAT", key, *arguments
+                    yield b"INCRBYFLOAT", key, *its
                 else:
-                    yield command, key, *arguments
+                    yield command, key, *its
                 if seconds:
                     yield b"EXPIRE", key, seconds
 
@@ -711,19 +765,6 @@ class RedisBackend(Backend):
         return gone
 
 
-def _call(
-    actions: Mapping[bytes, _Action], claim: bytes | None, event: Event | None
-) -> tuple[list[bytes], Command]:
-    """Return the keys and the arguments of a call of the write script."""
-    keys = list(actions)
-    arguments = [b"" if event is None else b"%d" % event.remember]
-    for command, seconds, its in actions.values():
-        arguments += (command, seconds, b"%d" % len(its), *its)
-    if claim is not None:
-        keys.append(claim)
-    return keys, tuple(arguments)
-
-
 def _refused(reply: Any, *reasons: str) -> bool:
     """Tell whether a reply is the server's refusal for one of some reasons."""
     if not isinstance(reply, Exception):
@@ -778,6 +819,7 @@ class RedisSeries(RedisBackend, Series):
     """Keep each bucket as a list."""
 
     _write_command = b"RPUSH"
+    _write_script = _Script(_WRITE % (_PLAIN % {"probe": "LLEN", "command": "RPUSH"}))
     _read_command = (b"LRANGE", b"0", b"-1")
     _count_command = b"LLEN"
     _count_adds = True
@@ -793,6 +835,7 @@ class RedisHistogram(RedisBackend, Histogram):
     """Keep each bucket as a hash of values to numbers."""
 
     _write_command = b"HINCRBY"
+    _write_script = _Script(_WRITE % _HISTOGRAM)
     _read_command = (b"HGETALL",)
 
     def _arguments(self, delta: dict[bytes, int]) -> Sequence[bytes]:
@@ -817,6 +860,7 @@ class RedisCount(RedisBackend, Count):
     """Keep each bucket as a number in a string."""
 
     _write_command = b"INCRBY"
+    _write_script = _Script(_WRITE % _COUNT)
     _read_command = (b"GET",)
     _strings = True
 
@@ -846,6 +890,7 @@ class RedisGauge(RedisBackend, Gauge):
     """Keep each bucket as a string."""
 
     _write_command = b"SET"
+    _write_script = _Script(_WRITE % (_PLAIN % {"probe": "STRLEN", "command": "SET"}))
     _read_command = (b"GET",)
     _strings = True
 
@@ -860,6 +905,7 @@ class RedisSet(RedisBackend, Set):
     """Keep each bucket as a set."""
 
     _write_command = b"SADD"
+    _write_script = _Script(_WRITE % (_PLAIN % {"probe": "SCARD", "command": "SADD"}))
     _read_command = (b"SMEMBERS",)
     _count_command = b"SCARD"
 

@@ -73,6 +73,8 @@ class Server:
         :raises UnknownOutcome: when commands that must not be repeated were sent and the connection
             failed. A connection that fails earlier raises the driver's own error.
         """
+        if len(commands) == 1:
+            return self.exchange(_pack(commands[0]), 1, repeatable)
         replies: list[Any] = []
         for packed, count in _exchanges(commands):
             replies += self.exchange(packed, count, repeatable)
@@ -166,6 +168,7 @@ class Cluster:
         """
         replies: list[Any] = [None] * len(commands)
         pending: Sequence[int] = range(len(commands))
+        failure: Exception | None = None
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(_PAUSE * (attempt - 1))
@@ -254,9 +257,6 @@ class Wire(Protocol):
 
 def _exchanges(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
     """Yield packed commands in parts of bounded size, with their number."""
-    if len(commands) == 1:
-        yield _pack(commands[0]), 1
-        return
     parts: list[bytes] = []
     size = 0
     for command in commands:
