@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Final
 
 from .exceptions import (
@@ -248,7 +249,7 @@ class Timeseries:
         own = self._own_handle(handle) if handle else None
         if value is _MISSING:
             value = self._default_value()
-        check_name(name, "name")
+        name = check_name(name, "name")
         values = self._values(value)
         now = int(time.time()) if timestamp is None or self._expires else 0
         moment = now if timestamp is None else whole_seconds(timestamp)
@@ -322,41 +323,33 @@ class Timeseries:
             written, none after it.
         """
         own = self._own_handle(handle) if handle else None
-        intervals = _whole(intervals)
+        intervals = _whole(intervals or 0)
         if not self._intervals:
             raise InvalidValue("this series has no intervals: nothing can be written to it")
-        now = int(time.time())
         if isinstance(inserts, Mapping):
             batch = Batch(self._schedule, self._algebra, intervals)
-            for name, values, moment in self._mapped(inserts, now):
+            for name, values, moment in self._mapped(inserts):
                 batch.add(name, values, moment)
-            self._send(batch, now, own)
+            self._send(batch, own)
             return
         self._stream(inserts, intervals, own)
 
-    def _mapped(
-        self, inserts: Mapping[Any, Any], now: int
-    ) -> Iterator[tuple[str, list[Any], int]]:
+    def _mapped(self, inserts: Mapping[Any, Any]) -> Iterator[tuple[str, list[Any], int]]:
         """Yield (name, encoded values, second) of a mapping of inserts."""
-        checked: set[str] = set()
+        now = int(time.time())
         for timestamp, names in inserts.items():
             moment = now if timestamp is None else whole_seconds(timestamp)
             if not isinstance(names, Mapping):
                 raise InvalidType(f"bulk_insert: {timestamp!r} needs a mapping of names, not {names!r}")
             for name, values in names.items():
-                if name not in checked:
-                    check_name(name, "name")
-                    checked.add(name)
-                yield name, self._values(values), moment
+                yield check_name(name, "name"), self._values(values), moment
 
     def _stream(self, inserts: Iterable[Any], intervals: int, own: Any) -> None:
         """Write an iterable of entries, chunk by chunk."""
-        batch = Batch(self._schedule, self._algebra, intervals)
-        claimed: list[Group] = []
-        checked: set[str] = set()
-        now = int(time.time())
         if isinstance(inserts, (str, bytes)) or not isinstance(inserts, Iterable):
             raise InvalidType(f"bulk_insert needs a mapping or an iterable of entries, not {inserts!r}")
+        batch = Batch(self._schedule, self._algebra, intervals)
+        claimed: list[Group] = []
         for entry in inserts:
             try:
                 timestamp, name, value, *rest = entry
@@ -365,10 +358,9 @@ class Timeseries:
                 raise InvalidType(
                     f"bulk_insert: {entry!r} is not (timestamp, name, value) with an optional id"
                 ) from error
-            if name not in checked:
-                check_name(name, "name")
-                checked.add(name)
-            moment = now if timestamp is None else whole_seconds(timestamp)
+            name = check_name(name, "name")
+            # The source may be one that lasts, so now is when the entry came.
+            moment = int(time.time()) if timestamp is None else whole_seconds(timestamp)
             values = self._values(value)
             if id is None:
                 if claimed:
@@ -377,35 +369,36 @@ class Timeseries:
                     claimed = []
                 batch.add(name, values, moment)
                 if batch.size >= CHUNK_VALUES:
-                    self._send(batch, now, own)
-                    batch, checked = Batch(self._schedule, self._algebra, intervals), set()
-                    now = int(time.time())
+                    self._send(batch, own)
+                    batch = Batch(self._schedule, self._algebra, intervals)
             elif values:
                 if batch:
-                    self._send(batch, now, own)
+                    self._send(batch, own)
                     batch = Batch(self._schedule, self._algebra, intervals)
-                claimed.append(self._claimed(name, values, moment, now, intervals, id))
+                claimed.append(self._claimed(name, values, moment, intervals, id))
                 if len(claimed) >= CHUNK_VALUES // 20:
                     self._write(claimed, own)
-                    claimed, now = [], int(time.time())
+                    claimed = []
         if claimed:
             self._write(claimed, own)
         if batch:
-            self._send(batch, now, own)
+            self._send(batch, own)
 
     def _claimed(
-        self, name: str, values: list[Any], moment: int, now: int, intervals: int, id: Any
+        self, name: str, values: list[Any], moment: int, intervals: int, id: Any
     ) -> Group:
         delta = self._algebra.fold(values)
+        now = int(time.time())
 
         def writes_at(timestamp: int) -> list[Write]:
             return self._place(name, delta, timestamp, now, intervals)
 
         return Group(self._event(name, id, moment, writes_at), writes_at(moment))
 
-    def _send(self, batch: Batch, now: int, own: Any) -> None:
+    def _send(self, batch: Batch, own: Any) -> None:
         if batch:
-            self._write(list(group_writes(batch.writes(self._schedule.now(now)))), own)
+            now = self._schedule.now(int(time.time()))
+            self._write(list(group_writes(batch.writes(now))), own)
 
     def _values(self, value: Any) -> list[Any]:
         """Return the encoded values of what was handed to an insert."""
@@ -445,6 +438,7 @@ class Timeseries:
         process_row: Hook | None = None,
         join_rows: Hook | None = None,
         condensed: Any = None,
+        **unknown: Any,
     ) -> OrderedDict[int, Any]:
         """Read the bucket of one interval.
 
@@ -463,9 +457,11 @@ class Timeseries:
         :returns: ``{i_time: row}`` with exactly one entry; with resolutions ``{r_time: row}`` of those
             that hold data, in order of time. Keys are Unix seconds.
         :raises UnknownInterval: when the series has no such interval.
+        :raises InvalidValue, InvalidType: for bad input, a keyword argument of another name included.
         :raises DamagedData: when the store holds something else than the type keeps.
         """
-        stages = self._stages(transform, condense, condensed, process_row, join_rows, None)
+        _refuse(unknown)
+        stages = self._stages(transform, condense, condensed, fetch, process_row, join_rows, None)
         names, joined = self._names(name)
         config = self._interval(interval)
         moment = int(time.time()) if timestamp is None else timestamp
@@ -487,6 +483,7 @@ class Timeseries:
         process_row: Hook | None = None,
         join_rows: Hook | None = None,
         condensed: Any = None,
+        **unknown: Any,
     ) -> OrderedDict[int, Any]:
         """Read the buckets of a range, with an entry for every interval in it, empty or not.
 
@@ -507,37 +504,45 @@ class Timeseries:
             condensed), and a single entry keyed by the first interval if collapsed.
         :raises TooManyBuckets: from a million intervals on; see :meth:`iterate`.
         """
-        stages = self._stages(transform, condense, condensed, process_row, join_rows, collapse)
+        _refuse(unknown)
+        stages = self._stages(transform, condense, condensed, fetch, process_row, join_rows, collapse)
         names, joined = self._names(name)
         config = self._interval(interval)
         buckets = self._range(config, start, end, steps)
         return self._read(ReadPlan(names, joined, config, buckets, False, fetch), stages)
 
-    def iterate(self, name: Any, interval: str, **stages: Any) -> Iterator[tuple[int, Any]]:
+    def iterate(
+        self,
+        name: Any,
+        interval: str,
+        *,
+        transform: Any = None,
+        condense: Any = None,
+        fetch: Hook | None = None,
+        process_row: Hook | None = None,
+        join_rows: Hook | None = None,
+        condensed: Any = None,
+        **unknown: Any,
+    ) -> Iterator[tuple[int, Any]]:
         """Yield (timestamp, row) from the first bucket that holds data to the last one.
 
         Every interval between the two is yielded, empty or not; with resolutions that are not condensed,
         every resolution bucket that holds data. Buckets are read in batches, in constant memory.
 
-        :param name: of the statistic, or several that are joined.
-        :param stages: ``transform condense fetch process_row join_rows``, as for :meth:`get`.
+        The parameters are those of :meth:`get`.
         """
-        self._check_iterate(stages)
-        names, _ = self._names(name)
-        config = self._interval(interval)
-        return self._iterate(name, names, config, stages)
+        _refuse(unknown)
+        stages = self._stages(transform, condense, condensed, fetch, process_row, join_rows, None)
+        names, joined = self._names(name)
+        plan = ReadPlan(names, joined, self._interval(interval), (), False, fetch)
+        return self._iterate(plan, stages)
 
-    def _check_iterate(self, stages: Mapping[str, Any]) -> None:
-        known = ("transform", "condense", "fetch", "process_row", "join_rows", "condensed")
-        for keyword in stages:
-            if keyword not in known:
-                raise InvalidType(f"unknown keyword argument {keyword!r}: use one of {', '.join(known)}")
-
-    def _iterate(
-        self, name: Any, names: Sequence[str], config: Interval, stages: dict[str, Any]
-    ) -> Iterator[tuple[int, Any]]:
+    def _iterate(self, plan: ReadPlan, stages: Stages) -> Iterator[tuple[int, Any]]:
+        config = plan.interval
         ends = [
-            found[config.interval] for found in map(self._first_last, names) if config.interval in found
+            found[config.interval]
+            for found in map(self._first_last, plan.names)
+            if config.interval in found
         ]
         if not ends:
             return
@@ -546,31 +551,22 @@ class Timeseries:
         last = start_of(max(high for _, high in ends))
         # As many rows in memory as a coarse interval would have, whatever the resolution.
         size = max(1, _ITERATE * config.r_calc.seconds // config.i_calc.seconds)
-        nested = not (config.coarse or stages.get("condense") or stages.get("condensed"))
-        batch: list[int] = []
-        for bucket in config.i_calc.iterate(first, last):
-            batch.append(start_of(bucket))
-            if len(batch) == size:
-                yield from self._rows(name, config, batch, nested, stages)
-                batch = []
-        if batch:
-            yield from self._rows(name, config, batch, nested, stages)
-
-    def _rows(
-        self, name: Any, config: Interval, batch: Sequence[int], nested: bool, stages: dict[str, Any]
-    ) -> Iterator[tuple[int, Any]]:
-        rows = self.series(name, config.interval, start=batch[0], end=batch[-1], **stages)
-        for timestamp, row in rows.items():
-            if nested:
-                yield from row.items()
-            else:
-                yield timestamp, row
+        nested = not (config.coarse or stages.condense)
+        buckets = config.i_calc.iterate(first, last)
+        while batch := list(islice(buckets, size)):
+            rows = self._read(plan._replace(buckets=batch), stages)
+            for timestamp, row in rows.items():
+                if nested:
+                    yield from row.items()
+                else:
+                    yield timestamp, row
 
     def _stages(
         self,
         transform: Any,
         condense: Any,
         condensed: Any,
+        fetch: Hook | None,
         process_row: Hook | None,
         join_rows: Hook | None,
         collapse: Any,
@@ -581,7 +577,8 @@ class Timeseries:
                 "condensed is deprecated, use condense", DeprecationWarning, stacklevel=3
             )
             condense = condensed if condense is None else condense
-        for what, hook in (("process_row", process_row), ("join_rows", join_rows)):
+        hooks = {"fetch": fetch, "process_row": process_row, "join_rows": join_rows}
+        for what, hook in hooks.items():
             if hook is not None and not callable(hook):
                 raise InvalidType(f"{what} must be callable, not {hook!r}")
         if transform is not None:
@@ -592,9 +589,7 @@ class Timeseries:
     def _names(self, name: Any) -> tuple[list[str], bool]:
         """Return the names to be read, and whether they are to be joined."""
         joined = isinstance(name, (list, tuple, set, frozenset))
-        names = list(name) if joined else [name]
-        for each in names:
-            check_name(each, "name")
+        names = [check_name(each, "name") for each in (name if joined else [name])]
         if not names:
             raise InvalidValue("name must not be an empty list")
         return (sorted(names) if isinstance(name, (set, frozenset)) else names), joined
@@ -612,11 +607,11 @@ class Timeseries:
         """Return the buckets of a range of a series."""
         calc = config.i_calc
         count = _whole(steps) if steps else config.steps or 1
-        if count < 0:
+        if count < 1:
             raise InvalidValue(f"steps {steps!r} must not be negative")
         if start is None:
-            last = whole_seconds(int(time.time()) if end is None else end)
-            first = calc.normalize(last, 1 - count) if end is None or count else last
+            last = whole_seconds(time.time() if end is None else end)
+            first = calc.normalize(last, 1 - count)
         else:
             first = whole_seconds(start)
             last = calc.normalize(first, count - 1) if end is None else whole_seconds(end)
@@ -625,8 +620,6 @@ class Timeseries:
 
     def _read(self, plan: ReadPlan, stages: Stages) -> OrderedDict[int, Any]:
         """Fetch what is planned, or partials of it if the store can answer, and run the stages."""
-        if plan.fetch is not None and not callable(plan.fetch):
-            raise InvalidType(f"fetch must be callable, not {plan.fetch!r}")
         wanted = None if plan.fetch else self._pushed(plan, stages)
         if wanted is not None:
             partial_stages = Stages(
@@ -673,8 +666,7 @@ class Timeseries:
         :returns: ``{interval: {'first': timestamp, 'last': timestamp}}``, with the first seconds of the
             first and the last interval bucket that hold data; intervals without data are left out.
         """
-        check_name(name, "name")
-        found = self._first_last(name)
+        found = self._first_last(check_name(name, "name"))
         return {
             interval: {
                 "first": config.i_calc.from_bucket(found[interval][0]),
@@ -707,6 +699,12 @@ class Timeseries:
         if name is not None:
             check_name(name, "name")
         return 0
+
+
+def _refuse(unknown: Mapping[str, Any]) -> None:
+    """Raise if a call was given a keyword argument that nothing reads."""
+    for keyword in unknown:
+        raise InvalidType(f"unknown keyword argument {keyword!r}")
 
 
 def _as_fetched(raw: Any) -> Any:
