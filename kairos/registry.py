@@ -7,6 +7,7 @@ arrives, so no driver is imported before it is needed.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, Final
 
@@ -57,21 +58,33 @@ _SUPPORTED: Final = (
 )
 
 
+#: Whether the entry points of installed distributions have been added to the backends.
+_scanned = False
+
+
 def hide_password(url: str) -> str:
-    """Return a URL that is fit for a message."""
-    return re.sub(r"//[^/@]*@", "//***@", url)
+    """Return a URL that is fit for a message: a password may hold any sign, and lie in the query too."""
+    url = re.sub(r"//.*@", "//***@", url, flags=re.DOTALL)
+    return re.sub(r"([?&][\w.-]+=)[^&]*", r"\1***", url)
 
 
-def _find(keys: list[str]) -> str | None:
-    for key in keys:
-        if key in _BACKENDS:
-            return _BACKENDS[key]
+def _scan() -> None:
+    """Add the backends of installed distributions, once; what was registered by code goes before."""
+    global _scanned
     from importlib.metadata import entry_points  # slow to import, and seldom needed
 
     for point in entry_points(group=_ENTRY_POINTS):
-        if point.name in keys:
-            register_backend(point.name, point.value)
-            return point.value
+        _BACKENDS.setdefault(point.name, point.value)
+    _scanned = True
+
+
+def _find(keys: Iterable[str]) -> str | None:
+    """Return the target of the first key that has one."""
+    for key in keys:
+        if key not in _BACKENDS and not _scanned:
+            _scan()
+        if key in _BACKENDS:
+            return _BACKENDS[key]
     return None
 
 
@@ -86,16 +99,16 @@ def find_backend(client: Any) -> type[Any]:
         target = (_find([scheme.lower()]) or _ANY_URL) if separator else None
     else:
         shown = f"a client of type {type(client).__module__}.{type(client).__qualname__}"
-        target = _find([kind.__module__.partition(".")[0] for kind in type(client).__mro__])
+        target = _find(kind.__module__.partition(".")[0] for kind in type(client).__mro__)
     if target is None:
         raise UnsupportedClient(f"{shown} is not supported: {_SUPPORTED}")
     module, _, name = target.partition(":")
     try:
         backend: type[Any] = getattr(import_module(module), name)
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:
         extra = _EXTRAS.get(module)
         hint = f"pip install kairos[{extra}]" if extra else f"it is served by {target}"
         raise UnsupportedClient(
-            f"{shown} needs a package that is missing ({error}): {hint}; {_SUPPORTED}"
+            f"{shown} needs what is missing ({error}): {hint}; {_SUPPORTED}"
         ) from error
     return backend
