@@ -82,6 +82,7 @@ class Timeseries:
 
     :param client_or_url: a client of redis or valkey, a ``MongoClient`` or ``Database`` of pymongo, an
         ``Engine`` of SQLAlchemy, or a URL of any of them.
+    :param client: another name of the first argument.
     :param type: one of ``series histogram count gauge set``.
     :param intervals: ``{name: {'step': ..., 'steps': ..., 'resolution': ...}}``. ``step`` and
         ``resolution`` are seconds, text such as ``'30s' '5min' '1h' '1d' '1w' '1m' '1y'``, a timedelta, or
@@ -105,17 +106,21 @@ class Timeseries:
     _handle: ClassVar[str | None] = None
 
     def __new__(cls, client_or_url: Any = None, *args: Any, **kwargs: Any) -> Timeseries:
-        if issubclass(cls, Backend) and cls._type:
-            return object.__new__(cls)
-        if client_or_url is None:
-            client_or_url = kwargs.get("client")
-        backend: type[Backend] = cls if issubclass(cls, Backend) else find_backend(client_or_url)
-        return object.__new__(backend._cell(kwargs.get("type") or cls._type or "series", cls))
+        wanted = kwargs.get("type") or cls._type or "series"
+        if cls._type and wanted != cls._type:
+            raise InvalidValue(f"{cls.__name__} is of type {cls._type!r}, it cannot be {wanted!r}")
+        if issubclass(cls, Backend):
+            return object.__new__(cls if cls._type else cls._cell(wanted, cls))
+        backend: type[Backend] = find_backend(
+            kwargs.get("client") if client_or_url is None else client_or_url
+        )
+        return object.__new__(backend._cell(wanted, cls))
 
     def __init__(
         self,
-        client_or_url: Any,
+        client_or_url: Any = None,
         *,
+        client: Any = None,
         type: str | None = None,
         intervals: Mapping[str, Mapping[str, Any]] | None = None,
         read_func: Hook | None = None,
@@ -128,10 +133,11 @@ class Timeseries:
         for what, function in (("read_func", read_func), ("write_func", write_func)):
             if function is not None and not callable(function):
                 raise InvalidType(f"{what} must be callable, not {function!r}")
+        for what, mapping in (("intervals", intervals), ("client_config", client_config)):
+            if mapping is not None and not isinstance(mapping, Mapping):
+                raise InvalidType(f"{what} must be a mapping, not {mapping!r}")
         self._read_func = read_func
         self._write_func = write_func
-        if intervals is not None and not isinstance(intervals, Mapping):
-            raise InvalidType(f"intervals must be a mapping, not {intervals!r}")
         self._intervals = self._configured(intervals or {})
         self._schedule = Schedule(self._intervals, self._target_class)
         retained = [interval.expire for interval in self._intervals.values() if interval.expire]
@@ -144,6 +150,7 @@ class Timeseries:
         for option in options:
             if option not in known:
                 names = [
+                    "client",
                     "type",
                     "intervals",
                     "read_func",
@@ -157,6 +164,8 @@ class Timeseries:
         chosen = {
             option: options.get(option, default) for option, default in known.items()
         }
+        if client_or_url is None:
+            client_or_url = client
         if isinstance(client_or_url, str):
             self._client = self._connect(client_or_url, dict(client_config or {}))
         else:
@@ -765,13 +774,14 @@ class Backend(Timeseries):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if Backend in cls.__bases__:
-            cls._cells = {}
-        elif cls._type and any(base in _TYPES for base in cls.__bases__):
-            if cls._type in cls._cells:
-                raise InvalidValue(
-                    f"{cls.__name__}: {cls._cells[cls._type].__name__} already serves {cls._type!r}"
-                )
+        if not cls._type:
+            # A backend that derives from another starts with the other's cells, and may bring its own.
+            cls._cells = dict(getattr(cls, "_cells", {}))
+        elif any(base in _TYPES for base in cls.__bases__):
+            owner = next(base for base in cls.__mro__ if "_cells" in base.__dict__)
+            other = cls._cells.get(cls._type)
+            if other is not None and issubclass(other, owner):
+                raise InvalidValue(f"{cls.__name__}: {other.__name__} already serves {cls._type!r}")
             cls._cells[cls._type] = cls
 
     @classmethod
@@ -834,7 +844,7 @@ class Gauge(Timeseries):
             return None
         try:
             return self._read_func("")
-        except Exception:  # whatever it raises, it does not take the empty string
+        except Exception:  # noqa: BLE001 - whatever it raises, it does not take the empty string
             return None
 
 
