@@ -30,46 +30,46 @@ from .timeseries import Backend, Count, Gauge, Histogram, Series, Set
 _WRITE: Final = """
 local call, try = redis.call, redis.pcall
 local data, remember, keys = tonumber(ARGV[1]), ARGV[2], #KEYS
+if remember ~= '' then keys = keys - 1 end
+%(check)s
+for i = data + 1, keys do
+  if type(try('SCARD', KEYS[i])) == 'table' then return -i end
+end
+if remember ~= '' and not call('SET', KEYS[keys + 1], '1', 'NX', 'EX', remember) then return 0 end
 local at, from, to = 3, 0, 0
-local function walk(apply, key)
-  local seconds, count = ARGV[at], ARGV[at + 1]
+for i = 1, keys do
+  local key, seconds, count = KEYS[i], ARGV[at], ARGV[at + 1]
   at = at + 2
   if count ~= '0' then
     from, to = at, at + count - 1
     at = to + 1
   end
-  apply(key, from, to)
+  local command = 'SADD'
+  if i <= data then command = %(command)s end
+  if from == to then
+    call(command, key, ARGV[from])
+  elseif command == 'HINCRBY' then
+    for j = from, to, 2 do call(command, key, ARGV[j], ARGV[j + 1]) end
+  else
+    -- unpack takes no more than some 8,000 values at once.
+    for j = from, to, 4000 do call(command, key, unpack(ARGV, j, math.min(j + 3999, to))) end
+  end
   if seconds ~= '' then call('EXPIRE', key, seconds) end
 end
-local function add(command, key, from, to)
-  if from == to then return call(command, key, ARGV[from]) end
-  -- unpack takes no more than some 8,000 values at once.
-  for i = from, to, 4000 do call(command, key, unpack(ARGV, i, math.min(i + 3999, to))) end
-end
-local function list(key, from, to) add('SADD', key, from, to) end
-%s
-if remember ~= '' then keys = keys - 1 end
-for i = data + 1, keys do
-  if type(try('SCARD', KEYS[i])) == 'table' then return -i end
-end
-if remember ~= '' and not call('SET', KEYS[keys + 1], '1', 'NX', 'EX', remember) then return 0 end
-for i = 1, data do walk(write, KEYS[i]) end
-for i = data + 1, keys do walk(list, KEYS[i]) end
 return 1
 """
 
-#: Check that a key is of the right type, and write with a command that takes any number of values.
-_PLAIN: Final = """
+#: What a type checks of its keys: that a command which reads this type only does not fail.
+_PROBE: Final = """
 for i = 1, data do
-  if type(try('%(probe)s', KEYS[i])) == 'table' then return -i end
+  if type(try('%s', KEYS[i])) == 'table' then return -i end
 end
-local function write(key, from, to) add('%(command)s', key, from, to) end
 """
 
 #: A count must be a number that stays below 64 bits; it is a float from the first fraction on.
 _COUNT: Final = """
 local limit, commands = 9223372036854774784, {}
-local at, delta = 3, nil
+local at, delta = 3, ''
 for i = 1, data do
   if ARGV[at + 1] ~= '0' then
     delta = ARGV[at + 2]
@@ -83,9 +83,8 @@ for i = 1, data do
     whole = whole and string.find(found, '^-?%d+$')
     if whole and math.abs(found + delta) >= limit then return -i end
   end
-  commands[KEYS[i]] = whole and 'INCRBY' or 'INCRBYFLOAT'
+  commands[i] = whole and 'INCRBY' or 'INCRBYFLOAT'
 end
-local function write(key, from, to) call(commands[key], key, ARGV[from]) end
 """
 
 #: So must be the number of each value that is counted in a hash.
@@ -106,9 +105,6 @@ for i = 1, data do
       return -i
     end
   end
-end
-local function write(key, from, to)
-  for i = from, to, 2 do call('HINCRBY', key, ARGV[i], ARGV[i + 1]) end
 end
 """
 
@@ -412,17 +408,8 @@ class RedisBackend(Backend):
         ]
         first_keys = [keys[0] for keys, _ in calls]
         replies = self._wire.execute(commands, first_keys, repeatable)
-        unknown = [
-            index for index, reply in enumerate(replies) if _refused(reply, "NOSCRIPT", "No matching")
-        ]
-        if unknown:
-            # A new server, or one that was restarted: none of these was executed.
-            again = [script.whole + commands[index][2:] for index in unknown]
-            keys = [first_keys[index] for index in unknown]
-            for index, reply in zip(
-                unknown, self._wire.execute(again, keys, repeatable), strict=True
-            ):
-                replies[index] = reply
+        if any(isinstance(reply, Exception) for reply in replies):
+            self._load(script, commands, first_keys, replies, repeatable)
         for reply, (its, _) in zip(replies, calls, strict=True):
             if isinstance(reply, Exception):
                 if _refused(reply, "unknown command"):
@@ -436,6 +423,26 @@ class RedisBackend(Backend):
                 )
         self._scripting = True
         return replies
+
+    def _load(
+        self,
+        script: _Script,
+        commands: Sequence[Command],
+        keys: Sequence[bytes],
+        replies: list[Any],
+        repeatable: bool,
+    ) -> None:
+        """Run again, with its text, what a server refused that does not know the script yet."""
+        again = [
+            index for index, reply in enumerate(replies) if _refused(reply, "NOSCRIPT", "No matching")
+        ]
+        fresh = self._wire.execute(
+            [script.whole + commands[index][2:] for index in again],
+            [keys[index] for index in again],
+            repeatable,
+        )
+        for index, reply in zip(again, fresh, strict=True):
+            replies[index] = reply
 
     def _write_pipeline(self, groups: Sequence[Group], pipeline: Any) -> None:
         """Queue the writes on the caller's pipeline, without executing anything."""
@@ -819,7 +826,7 @@ class RedisSeries(RedisBackend, Series):
     """Keep each bucket as a list."""
 
     _write_command = b"RPUSH"
-    _write_script = _Script(_WRITE % (_PLAIN % {"probe": "LLEN", "command": "RPUSH"}))
+    _write_script = _Script(_WRITE % {"check": _PROBE % "LLEN", "command": "'RPUSH'"})
     _read_command = (b"LRANGE", b"0", b"-1")
     _count_command = b"LLEN"
     _count_adds = True
@@ -835,7 +842,7 @@ class RedisHistogram(RedisBackend, Histogram):
     """Keep each bucket as a hash of values to numbers."""
 
     _write_command = b"HINCRBY"
-    _write_script = _Script(_WRITE % _HISTOGRAM)
+    _write_script = _Script(_WRITE % {"check": _HISTOGRAM, "command": "'HINCRBY'"})
     _read_command = (b"HGETALL",)
 
     def _arguments(self, delta: dict[bytes, int]) -> Sequence[bytes]:
@@ -860,7 +867,7 @@ class RedisCount(RedisBackend, Count):
     """Keep each bucket as a number in a string."""
 
     _write_command = b"INCRBY"
-    _write_script = _Script(_WRITE % _COUNT)
+    _write_script = _Script(_WRITE % {"check": _COUNT, "command": "commands[i]"})
     _read_command = (b"GET",)
     _strings = True
 
@@ -890,7 +897,7 @@ class RedisGauge(RedisBackend, Gauge):
     """Keep each bucket as a string."""
 
     _write_command = b"SET"
-    _write_script = _Script(_WRITE % (_PLAIN % {"probe": "STRLEN", "command": "SET"}))
+    _write_script = _Script(_WRITE % {"check": _PROBE % "STRLEN", "command": "'SET'"})
     _read_command = (b"GET",)
     _strings = True
 
@@ -905,7 +912,7 @@ class RedisSet(RedisBackend, Set):
     """Keep each bucket as a set."""
 
     _write_command = b"SADD"
-    _write_script = _Script(_WRITE % (_PLAIN % {"probe": "SCARD", "command": "SADD"}))
+    _write_script = _Script(_WRITE % {"check": _PROBE % "SCARD", "command": "'SADD'"})
     _read_command = (b"SMEMBERS",)
     _count_command = b"SCARD"
 

@@ -9,12 +9,15 @@ the command methods of the client cost.
 from __future__ import annotations
 
 import inspect
+import os
 import time
 from binascii import crc_hqx
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
+from weakref import WeakValueDictionary
 
 from .exceptions import InvalidValue, UnknownOutcome, UnsupportedClient, unknown_outcome
 from .registry import hide_password
@@ -44,6 +47,9 @@ _PAUSE: Final = 0.05
 
 _SLOTS: Final = 16384
 
+#: From so many connections on, a pool can spare one.
+_LARGE_POOL: Final = 32
+
 
 class Server:
     """Exchange packed commands with one server, or with whatever a Sentinel says is the master."""
@@ -58,6 +64,13 @@ class Server:
         )
         # redis-py 5 and valkey want the name of a command, which they never use; redis-py 8 warns of it.
         self._named = ("_",) if parameter and parameter.default is parameter.empty else ()
+        # A pool that blocks, follows a Sentinel or is small must see each connection come back at once.
+        pool = client.connection_pool
+        self._keeps = (
+            type(pool) is package.connection.ConnectionPool and pool.max_connections >= _LARGE_POOL
+        )
+        self._kept: list[tuple[Any, float]] = []
+        self._pid = os.getpid()
 
     def servers(self) -> list[Server]:
         """Return every server that holds keys of its own."""
@@ -84,18 +97,53 @@ class Server:
         """Send what was packed at once, and return its replies."""
         client = self.client
         if client.connection is None:
-            pool = client.connection_pool
-            connection = pool.get_connection(*self._named)
+            connection, since = self._take()
             try:
-                return self._exchange(connection, packed, count, repeatable)
-            finally:
-                pool.release(connection)
+                replies = self._exchange(connection, packed, count, repeatable)
+            except BaseException:
+                client.connection_pool.release(connection)
+                raise
+            if self._keeps and not self._kept:
+                self._kept.append((connection, since))
+            else:
+                client.connection_pool.release(connection)
+            return replies
         # A client with single_connection_client=True; some versions have no lock for it.
-        lock = getattr(client, "single_connection_lock", None)
-        if lock is None:
+        with getattr(client, "single_connection_lock", None) or nullcontext():
+            client.connection.connect()
             return self._exchange(client.connection, packed, count, repeatable)
-        with lock:
-            return self._exchange(client.connection, packed, count, repeatable)
+
+    def _take(self) -> tuple[Any, float]:
+        """Return a connection that is known to be alive, and when it was taken out of the pool.
+
+        Taking a connection out of the pool and putting it back costs as much as packing a command, so one
+        is kept for the next exchange. It goes back after a second, since the pool renews credentials then.
+        """
+        pool = self.client.connection_pool
+        now = time.monotonic()
+        try:
+            connection, since = self._kept.pop()
+        except IndexError:
+            return pool.get_connection(*self._named), now
+        if self._pid != os.getpid():
+            # Of the process that this one was forked from; the pool notices by itself.
+            self._pid = os.getpid()
+            return pool.get_connection(*self._named), now
+        try:
+            alive = now - since < 1 and not connection.can_read()
+        except self.lost:
+            alive = False
+        if alive:
+            return connection, since
+        if now - since < 1:
+            connection.disconnect()
+        pool.release(connection)
+        return pool.get_connection(*self._named), now
+
+    def __del__(self) -> None:
+        if self._pid == os.getpid():
+            for connection, _ in self._kept:
+                self.client.connection_pool.release(connection)
 
     def _exchange(self, connection: Any, packed: bytes, count: int, repeatable: bool) -> list[Any]:
         if repeatable:
@@ -104,8 +152,7 @@ class Server:
                 lambda error: connection.disconnect(),
             )
             return replies
-        # Both may talk to the server and fail, but nothing of ours has been sent yet.
-        connection.connect()
+        # A health check may fail too, but nothing of ours has been sent yet.
         connection.check_health()
         try:
             return self._once(connection, packed, count)
@@ -323,7 +370,16 @@ def wire_of(client: Any) -> Wire:
     """Return the wire that fits a client of redis or valkey."""
     tops = [kind.__module__.partition(".")[0] for kind in type(client).__mro__]
     package = import_module("valkey" if "valkey" in tops else "redis")
-    return Cluster(client, package) if is_cluster(client) else Server(client, package)
+    if is_cluster(client):
+        return Cluster(client, package)
+    server = _SERVERS.get(id(client))
+    if server is None or server.client is not client:
+        server = _SERVERS[id(client)] = Server(client, package)
+    return server
+
+
+#: The wire of each client, by its id, while any series uses it.
+_SERVERS: Final[WeakValueDictionary[int, Server]] = WeakValueDictionary()
 
 
 def connect(url: str, config: dict[str, Any]) -> Any:
