@@ -1438,10 +1438,10 @@ def _is_passing(error: PyMongoError) -> bool:
     return error.has_error_label("TransientTransactionError") or _clash(error)
 
 
-class _MongoArrays(MongoBackend):
-    """Keep buckets as arrays."""
+class _Arrays:
+    """Keep buckets as arrays; a base to be put before the backend."""
 
-    _misfits = frozenset({2})
+    _misfits: ClassVar[frozenset[int]] = frozenset({2})
 
     def _check_row(self, raw: Any) -> list[Any]:
         if not isinstance(raw, list):
@@ -1452,7 +1452,7 @@ class _MongoArrays(MongoBackend):
         return [value for raw in raws for value in self._check_row(raw)]
 
 
-class MongoSeries(_MongoArrays, Series):
+class MongoSeries(_Arrays, MongoBackend, Series):
     """Keep a bucket as an array of its values."""
 
     def _change(self, delta: list[Any]) -> Document:
@@ -1627,7 +1627,7 @@ class MongoGauge(MongoBackend, Gauge):
         return value if self._read_func is None else self._read_func(value)
 
 
-class MongoSet(_MongoArrays, Set):
+class MongoSet(_Arrays, MongoBackend, Set):
     """Keep a bucket as an array of its distinct values."""
 
     def _encode(self, value: Any) -> Any:
