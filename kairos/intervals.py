@@ -472,14 +472,19 @@ class Target:
 
 
 class Placement:
-    """List the targets of all intervals for every second of [start, end)."""
+    """List the targets of all intervals for every second of [start, end).
 
-    __slots__ = ("end", "start", "targets")
+    :ivar lifetimes: the placement of a current time, and each target with the seconds that a write at that
+        time must live, as they were worked out last. It is replaced as a whole, so threads may share it.
+    """
+
+    __slots__ = ("end", "lifetimes", "start", "targets")
 
     def __init__(self, start: int, end: int, targets: tuple[Target, ...]) -> None:
         self.start = start
         self.end = end
         self.targets = targets
+        self.lifetimes: tuple[Placement, tuple[tuple[Target, int | None], ...]] | None = None
 
 
 class Schedule:

@@ -81,6 +81,33 @@ def time_to_live(target: Target, now: Target) -> int | None:
     return left if left > 0 else interval.i_calc.seconds
 
 
+def lifetimes(placement: Placement, now: Placement) -> tuple[tuple[Target, int | None], ...]:
+    """Return each target with the seconds that a write must live, given the placement of the current time.
+
+    Both placements stay the same for a while, and so does the answer.
+    """
+    found = placement.lifetimes
+    if found is None or found[0] is not now:
+        current = now.targets
+        # Targets of further steps follow in rounds, in the order of the intervals.
+        placement.lifetimes = found = now, tuple(
+            (target, time_to_live(target, current[index % len(current)]))
+            for index, target in enumerate(placement.targets)
+        )
+    return found[1]
+
+
+def writes_of(
+    name: str, delta: Any, timestamp: int, placement: Placement, now: Placement
+) -> list[Write]:
+    """Return the writes of one delta, one for each target of a placement."""
+    make, kind = tuple.__new__, Write  # the constructor of a named tuple takes twice as long
+    return [
+        make(kind, (name, target, delta, ttl, timestamp if target.at is None else target.at))
+        for target, ttl in lifetimes(placement, now)
+    ]
+
+
 class Batch:
     """Collect values, name by name, and fold them into one write per bucket.
 

@@ -43,7 +43,7 @@ from .pipeline import (
     named_transforms,
     needed_partials,
     spread_out,
-    time_to_live,
+    writes_of,
 )
 from .registry import find_backend
 from .types import COUNT, GAUGE, HISTOGRAM, PARTIAL, SERIES, SET, Algebra, number
@@ -277,26 +277,14 @@ class Timeseries:
 
     def _place(self, name: str, delta: Any, timestamp: int, now: int, intervals: int) -> list[Write]:
         """Return the writes of one delta for a timestamp, one for every bucket that it touches."""
-        placement = self._schedule.place(timestamp)
+        schedule = self._schedule
         if intervals:
-            placement = spread_out(self._schedule, timestamp, _whole(intervals))
-        if not self._expires:
-            return [
-                Write(name, target, delta, None, timestamp if target.at is None else target.at)
-                for target in placement.targets
-            ]
-        current = self._schedule.now(now).targets
-        return [
-            Write(
-                name,
-                target,
-                delta,
-                time_to_live(target, current[index % len(current)]),
-                timestamp if target.at is None else target.at,
-            )
-            # Targets of further steps follow in rounds, in the order of the intervals.
-            for index, target in enumerate(placement.targets)
-        ]
+            placement = spread_out(schedule, timestamp, _whole(intervals))
+        else:
+            placement = schedule.place(timestamp)
+        # Without a retention the current time makes no difference.
+        current = schedule.now(now) if self._expires else placement
+        return writes_of(name, delta, timestamp, placement, current)
 
     def _event(self, name: str, id: Any, timestamp: int, writes_at: Any) -> Event:
         from uuid import UUID  # both cost at import, and few series name their events
@@ -411,10 +399,10 @@ class Timeseries:
 
     def _values(self, value: Any) -> list[Any]:
         """Return the encoded values of what was handed to an insert."""
-        if type(value) not in (list, tuple, set) and not isinstance(
-            value, (list, tuple, set, frozenset)
-        ):
-            value = (value,)
+        if not isinstance(value, (list, tuple, set, frozenset)):
+            if self._write_func is not None:
+                value = self._write_func(value)
+            return [self._encode_value(value)]
         if self._write_func is not None:
             value = map(self._write_func, value)
         return [self._encode_value(each) for each in value]
