@@ -160,11 +160,12 @@ class Batch:
             buckets: dict[tuple[str, int, int | None], tuple[Target, list[Any], list[int]]] = {}
             for placement, values, timestamp in segments:
                 for target in placement.targets:
+                    at = timestamp if target.at is None else target.at
                     key = target.interval.interval, target.i_bucket, target.r_bucket
                     found = buckets.get(key)
                     if found is None:
                         # A bucket of one segment shares the list of that segment, all others copy.
-                        buckets[key] = target, values, [timestamp, 1]
+                        buckets[key] = target, values, [at, 1]
                         continue
                     bucket, collected, state = found
                     if state[1]:
@@ -172,10 +173,9 @@ class Batch:
                         buckets[key] = bucket, collected, state
                         state[1] = 0
                     collected.extend(values)
-                    state[0] = timestamp
-            for target, values, (timestamp, _) in buckets.values():
+                    state[0] = at
+            for target, values, (at, _) in buckets.values():
                 ttl = time_to_live(target, current[target.interval.interval])
-                at = target.at if target.at is not None else timestamp
                 delta = algebra.fold(values)
                 for part in algebra.split(delta, WRITE_VALUES):
                     yield Write(name, target, part, ttl, at)
