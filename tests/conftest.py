@@ -33,6 +33,9 @@ settings.register_profile(
 )
 settings.load_profile("kairos")
 
+#: The names of the backends on which tests have run.
+_TESTED = pytest.StashKey[set[str]]()
+
 Startable = TypeVar("Startable", Server, Group)
 
 
@@ -49,6 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--faults",
         action="store_true",
         help="run the tests that kill and starve servers of their own, too",
+    )
+    group.addoption(
+        "--every-backend",
+        action="store_true",
+        help="fail unless tests have run on every single backend",
     )
 
 
@@ -82,6 +90,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("faults")]
 
 
+def _find_untested(config: pytest.Config) -> list[str]:
+    """Return the backends that had to be tested and were not."""
+    if not config.getoption("--every-backend"):
+        return []
+    return [name for name in BACKENDS if name not in config.stash.get(_TESTED, ())]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail the run when a backend was promised and not tested."""
+    if exitstatus == pytest.ExitCode.OK and _find_untested(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Name the backends that were promised and not tested."""
+    for name in _find_untested(config):
+        terminalreporter.write_line(f"ERROR no test has run on {name}", red=True)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """Return the servers of the session, which start when their URL is first read."""
@@ -99,6 +129,7 @@ def _sharing(servers: Servers) -> Iterator[Sharing]:
 def backend(request: pytest.FixtureRequest, _sharing: Sharing, tmp_path: Path) -> Iterator[Backend]:
     """Return the handle of one backend after the other."""
     with _sharing.lend(request.param, tmp_path) as backend:
+        request.config.stash.setdefault(_TESTED, set()).add(backend.name)
         yield backend
 
 
