@@ -148,6 +148,8 @@ def created_type(
         return Double()
     if kind in (String, types.Unicode) and asked.length is None and family != "postgresql":
         type_ = asked = kind(string_length)
+    if kind in (Text, types.UnicodeText) and family == "postgresql":
+        return kind()  # type: ignore[no-any-return]
     if family != "mysql":
         return type_
     exact: dict[str, Any] = {}
@@ -166,26 +168,33 @@ def created_type(
     return type_
 
 
+#: The general types of SQLAlchemy by what they hold, special ones before those that they derive from.
+_KINDS: Final[tuple[tuple[type[TypeEngine[Any]], Kind], ...]] = (
+    (Enum, "other"),
+    (Boolean, "bool"),
+    (Integer, "int"),
+    (Float, "float"),
+    (Numeric, "decimal"),
+    (String, "text"),
+    (LargeBinary, "bytes"),
+    (types.BINARY, "bytes"),
+    (types.VARBINARY, "bytes"),
+    (DateTime, "datetime"),
+    (Date, "date"),
+    (Time, "time"),
+)
+
+
 def _kind(type_: TypeEngine[Any]) -> Kind:
-    if isinstance(type_, Enum):
-        return "other"
-    if isinstance(type_, Boolean):
-        return "bool"
-    if isinstance(type_, Numeric):
-        if type_.asdecimal:
-            return "other" if isinstance(type_, Float) else "decimal"
-        return "float"
-    pairs: tuple[tuple[type[TypeEngine[Any]], Kind], ...] = (
-        (Integer, "int"),
-        (String, "text"),
-        (LargeBinary, "bytes"),
-        (types.BINARY, "bytes"),
-        (types.VARBINARY, "bytes"),
-        (DateTime, "datetime"),
-        (Date, "date"),
-        (Time, "time"),
-    )
-    return next((kind for base, kind in pairs if isinstance(type_, base)), "other")
+    kind: Kind = next((kind for base, kind in _KINDS if isinstance(type_, base)), "other")
+    if isinstance(type_, (Float, Numeric)):
+        decimals = getattr(type_, "asdecimal", False)
+        if kind == "decimal":
+            return "decimal" if decimals else "float"
+        # MySQL's own types say so by default, and nobody means it.
+        if decimals and type(type_) in (Float, Double):
+            return "other"
+    return "bytes" if type(type_).__name__.endswith("BLOB") else kind
 
 
 #: Bytes that the texts and blobs of MySQL hold, and bits of its integers.
