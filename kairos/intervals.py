@@ -299,10 +299,9 @@ def parse_step(step: Any, what: str = "step") -> int | str:
     :raises InvalidInterval: for everything else, and for steps that are not positive.
     """
     seconds: Any = None
+    rest: Any = 0
     if isinstance(step, timedelta):
         seconds, rest = divmod(step, _SECOND)
-        if rest:
-            seconds = step / _SECOND
     elif isinstance(step, str):
         name = step.strip().lower()
         if name in GREGORIAN:
@@ -317,7 +316,7 @@ def parse_step(step: Any, what: str = "step") -> int | str:
             f"{what} {step!r} is not understood: use seconds, '<n>' with s, min, h, d, w, m or y, a "
             f"timedelta, or one of {', '.join(GREGORIAN)}"
         )
-    if seconds != int(seconds):
+    if rest or seconds != int(seconds):
         raise InvalidInterval(f"{what} {step!r} is not a whole number of seconds")
     if seconds <= 0:
         raise InvalidInterval(f"{what} {step!r} must be greater than 0")
