@@ -113,6 +113,8 @@ class Batch:
 
     Values of one name that follow each other within one placement form a segment, so the work per value
     is one comparison and one append; only segments are dealt out to the buckets of all intervals.
+
+    :ivar size: how many values were added, each as often as there are steps that it goes to.
     """
 
     def __init__(self, schedule: Schedule, algebra: Algebra, intervals: int = 0) -> None:
@@ -140,7 +142,7 @@ class Batch:
         if not values:
             return
         placement = self._place(timestamp)
-        self.size += len(values)
+        self.size += len(values) * (1 + abs(self._intervals))
         segments = self._segments.get(name)
         if segments is None:
             self._segments[name] = [(placement, list(values), timestamp)]
