@@ -102,9 +102,9 @@ def test_servers_end_with_their_owner(ending: signal.Signals) -> None:
         owner.send_signal(ending)
         owner.wait()
     poll(lambda: not Path(directory).exists(), "the directory to be removed", within=10)
+    poll(lambda: has_ended(int(pid)), "the server's end", within=10)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, int(port)))
-    poll(lambda: has_ended(int(pid)), "the server's end", within=10)
 
 
 def test_a_forked_child_leaves_the_servers_alone(
