@@ -113,6 +113,7 @@ class Console:
 
     :ivar width: the columns that a line may have.
     :ivar height: the lines of the screen, None where output may be of any length.
+    :ivar written: the lines that were written so far.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -120,6 +121,7 @@ class Console:
         self.terminal = stream.isatty()
         size = shutil.get_terminal_size()
         self.width = max(20, size.columns)
+        self.written = 0
         # A program such as watch hands the size of its screen on in the environment.
         self.height = size.lines if self.terminal or os.environ.get("LINES") else None
         mute = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
@@ -140,7 +142,9 @@ class Console:
         """Write a text on as many lines as it takes."""
         import textwrap
 
-        for line in textwrap.wrap(text, self.width, subsequent_indent=indent):
+        for line in textwrap.wrap(
+            text, self.width, subsequent_indent=indent, break_on_hyphens=False
+        ):
             self.line(line, style)
 
     def bar(self, share: float, width: int) -> str:
@@ -191,6 +195,7 @@ class Console:
             self._stream.flush()
 
     def _write(self, text: str) -> None:
+        self.written += 1
         # A name may hold characters that the terminal's encoding lacks.
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

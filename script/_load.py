@@ -8,6 +8,7 @@ process, so a journal that ends without an outcome tells of a writer that died i
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import random
 import signal
@@ -59,7 +60,6 @@ class Job:
     :ivar rate: calls per second and writer, 0 for as many as it takes.
     :ivar bulk: values per call; with 1 they are inserted, with 0 it is mixed work of both kinds, half of
         it under ids.
-    :ivar until: the Unix time at which new work ends.
     """
 
     url: str
@@ -70,7 +70,6 @@ class Job:
     rate: float
     bulk: int
     seed: int
-    until: float
     journals: Path
 
 
@@ -90,6 +89,7 @@ class Writer:
     """Make up writes, try them, and keep the journal of it.
 
     :param number: differs from that of every other writer of the run.
+    :param over: tells that no new work is wanted.
     :param count: adds to one of the counters.
     """
 
@@ -98,13 +98,13 @@ class Writer:
         job: Job,
         number: int,
         series: dict[str, Timeseries],
-        stopped: Callable[[], bool],
+        over: Callable[[], bool],
         count: Callable[[int, int], None],
     ) -> None:
         self._job = job
         self._number = number
         self._series = series
-        self._stopped = stopped
+        self._over = over
         self._count = count
         self._chance = random.Random(f"{job.seed}/{number}")
         self._sequence = itertools.count()
@@ -113,11 +113,11 @@ class Writer:
         )
 
     def run(self) -> None:
-        """Write until the time is up or the run is stopped."""
+        """Write until it is over."""
         job = self._job
         due = time.monotonic()
         for call in itertools.count():
-            if self._stopped() or time.time() >= job.until:
+            if self._over():
                 break
             self._write(self._entries(job.types[call % len(job.types)]))
             if job.rate:
@@ -153,7 +153,7 @@ class Writer:
             outcome, error = self._attempt(entries, ids if named else [])
             if error is None or not named:
                 break
-            if self._stopped() or time.time() >= self._job.until:
+            if self._over():
                 give_up = give_up or time.monotonic() + GRACE
                 if time.monotonic() > give_up:
                     break
@@ -192,21 +192,25 @@ class Writer:
         os.write(self._journal, f"{text}\n".encode())
 
 
-def work(job: Job, first: int, stop: Any, counters: Any, slot: int) -> None:
+def work(job: Job, first: int, until: Any, ready: Any, counters: Any, slot: int) -> None:
     """Run the writers of one process.
 
+    What is shared has no lock, since a process that is killed would take that along.
+
     :param first: the number of its first writer.
-    :param stop: shared memory that is not 0 once the run is stopped. It has no lock, since a process that
-        is killed would take that along.
+    :param until: the shared Unix time at which new work ends, 0 as long as it must not begin.
+    :param ready: shared memory with a place for every process, not 0 once it waits for the beginning.
     :param counters: shared memory with room for the counters of every writer, all 0.
-    :param slot: which of that room is this process's.
+    :param slot: which of those places is this process's.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops everybody
+    # SQLAlchemy prints a traceback for each connection that it cannot close in good order.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     parent = os.getppid()
     series = open_all(job.url, job.types)
 
-    def stopped() -> bool:
-        return bool(stop.value) or os.getppid() != parent
+    def over() -> bool:
+        return time.time() >= until.value or os.getppid() != parent
 
     def write(thread: int) -> None:
         base = (slot * job.threads + thread) * len(COUNTERS)
@@ -214,8 +218,11 @@ def work(job: Job, first: int, stop: Any, counters: Any, slot: int) -> None:
         def count(counter: int, number: int) -> None:
             counters[base + counter] += number
 
-        Writer(job, first + thread, series, stopped, count).run()
+        Writer(job, first + thread, series, over, count).run()
 
+    ready[slot] = 1
+    while not until.value and os.getppid() == parent:
+        time.sleep(0.01)
     with ThreadPoolExecutor(job.threads) as pool:
         for _ in pool.map(write, range(job.threads)):
             pass
