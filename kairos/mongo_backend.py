@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import random
-import re
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from itertools import groupby, islice
-from math import isfinite
 from numbers import Number
 from typing import Any, ClassVar, Final, NamedTuple
 
-import bson
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
-from bson.errors import BSONError, InvalidDocument
 from bson.int64 import Int64
-from pymongo import IndexModel, MongoClient, UpdateOne
+from pymongo import MongoClient, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -49,6 +44,16 @@ from .exceptions import (
     unknown_outcome,
 )
 from .intervals import GregorianTime, Interval, Target, check_name
+from .mongo_deployment import DUPLICATE_KEY, Deployment, Document, is_ours
+from .mongo_values import (
+    EPOCH,
+    Codec,
+    as_date,
+    as_number,
+    as_plain,
+    check_text,
+    copy_value,
+)
 from .pipeline import Group, ReadPlan, Rows, Write
 from .timeseries import Backend, Count, Gauge, Histogram, Series, Set
 from .types import COUNT, LIMIT
@@ -62,24 +67,9 @@ __all__ = [
     "MongoSet",
 ]
 
-Document = dict[str, Any]
-
 _DATABASE: Final = "kairos"
 #: Collection of the events that are remembered; the prefix of the collections stands before it.
 _CLAIMS: Final = "kairos.ids"
-
-#: The index of the lookups, which also keeps a bucket from having two documents; the name comes first,
-#: since reads ask for one name (or few) and a range of intervals.
-_LOOKUP: Final = [("name", 1), ("interval", 1), ("resolution", 1)]
-_EXPIRY: Final = [("expire_from", 1)]
-#: What collections of kairos, or of the original, can be told by: names and keys of their indexes.
-_KNOWN_INDEXES: Final = {
-    "name_1_interval_1_resolution_1": _LOOKUP,
-    "interval_1_name_1": [("interval", 1), ("name", 1)],
-    "interval_1_resolution_1_name_1": [("interval", 1), ("resolution", 1), ("name", 1)],
-}
-#: Seconds after which the indexes are looked after again: somebody may have dropped the collection.
-_INDEXES_VALID: Final = 60.0
 
 #: Writes that are applied together where nothing makes them one: bounds the memory for the commands.
 _CHUNK: Final = 2000
@@ -99,92 +89,17 @@ _TIDY_EVERY: Final = 64
 #: ... if they hold at least so many.
 _TIDY_FROM: Final = 64
 
-_DUPLICATE_KEY: Final = 11000
 _CONVERSION_FAILED: Final = 241
 #: A server that is no primary says so before it looks at a write.
 _REFUSED: Final = (10107, 13435)
 #: The server says that it knows no transactions.
 _NO_TRANSACTIONS: Final = (20, 263)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 #: Types whose values BSON holds whatever they are, and gives back as they were.
 _SIMPLE: Final = frozenset({float, bool, bytes, ObjectId, type(None)})
 #: Types of decoded values that may stand for something else.
 _RESTORED: Final = frozenset({str, Int64})
 _MISSING: Final = object()
-
-
-def _date(seconds: int) -> datetime | DatetimeMS:
-    """Return Unix seconds as BSON's date, which reaches further than Python's."""
-    try:
-        return _EPOCH + timedelta(seconds=seconds)
-    except OverflowError:
-        milliseconds = seconds * 1000
-        if -LIMIT <= milliseconds < LIMIT:
-            return DatetimeMS(milliseconds)
-        raise InvalidValue(f"timestamp {seconds} is out of the range of MongoDB's dates") from None
-
-
-class _Codec:
-    """Turn text into keys of subdocuments and back, without two texts ever sharing a key.
-
-    A '.' becomes the escape character, as the original wrote it. What the original could not write is
-    marked by a second character and a letter: both characters themselves, NUL, a leading '$' and the
-    empty text.
-    """
-
-    def __init__(self, escape: str) -> None:
-        second = "\ufffe" if escape != "\ufffe" else "\uffff"
-        self.escape = escape
-        self._plain = {escape: f"{second}e", second: f"{second}s"}
-        self._codes = self._plain | {".": escape, "\0": f"{second}0"}
-        self._dollar, self._empty = f"{second}d", f"{second}n"
-        self._texts = {code: text for text, code in self._codes.items()}
-        self._texts |= {self._dollar: "$", self._empty: ""}
-        self.marks = re.compile(f"[{re.escape(escape)}{second}]")
-        self._special = re.compile(f"[.\0{re.escape(escape)}{second}]")
-        self._code = re.compile(f"{second}[esd0n]|{re.escape(escape)}")
-
-    def key(self, text: str) -> str:
-        """Return the key that stands for a text."""
-        if self._special.search(text):
-            text = self._special.sub(lambda match: self._codes[match[0]], text)
-        if not text:
-            return self._empty
-        return self._dollar + text[1:] if text[0] == "$" else text
-
-    def text(self, key: str) -> str:
-        """Return the text that a key, or a value escaped by the original, stands for."""
-        if self.marks.search(key):
-            return self._code.sub(lambda match: self._texts[match[0]], key)
-        return key
-
-    def value(self, text: str) -> str:
-        """Return a text as a value that reads back as itself, not as what the original escaped."""
-        if self.marks.search(text):
-            return self.marks.sub(lambda match: self._plain[match[0]], text)
-        return text
-
-    def restored(self, value: Any) -> Any:
-        """Return a value as it was before it was stored.
-
-        The original stored floats as text with the '.' escaped, and escaped it in other text too.
-        """
-        if type(value) is Int64:
-            return int(value)
-        if type(value) is not str or not self.marks.search(value):
-            return value
-        text = self.text(value)
-        return _as_float(text) if self.escape in self._code.findall(value) else text
-
-
-def _as_float(text: str) -> float | str:
-    """Return the float that a text is the usual spelling of, today or in Python 2, or the text itself."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return number if text in (repr(number), f"{number:.12g}", f"{number:.12g}.0") else text
 
 
 class MongoTarget(Target):
@@ -273,58 +188,6 @@ def _failures(error: WriteError | BulkWriteError) -> list[_Failure]:
     return [_Failure(0, error.code or 0, str(error))]
 
 
-class _Deployment:
-    """Remember what is known of a client's servers, for as long as the client lives.
-
-    :ivar indexed: (database, collection, expiry) to the moment that its indexes were last seen to.
-    :ivar replicated: whether it is a replica set or a sharded cluster: those have transactions, and
-        repeat a write whose answer was lost without applying it twice.
-    """
-
-    def __init__(self, client: MongoClient[Document]) -> None:
-        self._client = weakref.ref(client)
-        self._described: Any = None
-        self.indexed: dict[tuple[str, str, int | None], float] = {}
-        self.replicated: bool | None = None
-
-    def serves(self, client: MongoClient[Document]) -> bool:
-        """Tell whether this is about that very client; those for the same hosts compare equal."""
-        return self._client() is client
-
-    def look(self, client: MongoClient[Document]) -> bool:
-        """Return ``replicated``, from what the driver knows by now; it asks only if that is nothing."""
-        description = client.topology_description
-        if description is not self._described:
-            if not self._learn(description) and self.replicated is None:
-                client.admin.command("ping")
-                description = client.topology_description
-                self._learn(description)
-            self._described = description
-        return bool(self.replicated)
-
-    def _learn(self, description: Any) -> bool:
-        kinds = {server.server_type_name for server in description.server_descriptions().values()}
-        if "Standalone" in kinds:
-            self.replicated = False
-        elif kinds & {"RSPrimary", "RSSecondary", "Mongos", "LoadBalancer"}:
-            self.replicated = True
-        else:
-            return False
-        return True
-
-
-_deployments: Final[dict[int, _Deployment]] = {}
-
-
-def _deployment(client: MongoClient[Document]) -> _Deployment:
-    key = id(client)
-    known = _deployments.get(key)
-    if known is None or not known.serves(client):
-        _deployments[key] = known = _Deployment(client)
-        weakref.finalize(client, _deployments.pop, key, None).atexit = False
-    return known
-
-
 class _OwnClient(MongoClient[Document]):
     """Be a client that was made from a URL, and is closed with its series."""
 
@@ -333,7 +196,7 @@ def _clash(error: Exception) -> bool:
     """Tell whether an operation was refused only because another one has just made its document."""
     if isinstance(error, (WriteError, BulkWriteError)):
         found = _failures(error)
-        return bool(found) and all(each.code == _DUPLICATE_KEY for each in found)
+        return bool(found) and all(each.code == DUPLICATE_KEY for each in found)
     return False
 
 
@@ -422,9 +285,6 @@ class MongoBackend(Backend):
         """Return the aggregation expression of a document's value with the delta added."""
         raise NotImplementedError
 
-    def _check_delta(self, delta: Any) -> None:
-        """Raise if a delta cannot be stored although each of its values can."""
-
     def _check_row(self, raw: Any) -> Any:
         """Return what was stored for a bucket.
 
@@ -469,7 +329,7 @@ class MongoBackend(Backend):
             check_name(collection_prefix, "collection_prefix")
         if transactions not in (None, True, False):
             raise InvalidType(f"transactions must be None, True or False, not {transactions!r}")
-        self._codec = _Codec(escape_character)
+        self._codec = Codec(escape_character)
         self._collection_prefix: str = collection_prefix or ""
         self._transactions: bool | None = transactions
         database: Database[Document] = self._client
@@ -478,7 +338,7 @@ class MongoBackend(Backend):
             database = database.with_options(codec_options.with_options(document_class=dict))
         self._database = database
         client: MongoClient[Document] = database.client
-        self._deployment = _deployment(client)
+        self._deployment = Deployment.of(client)
         self._indexed = float("-inf")
         self._collections = {name: self._collection(name) for name in self._intervals}
         if isinstance(client, _OwnClient):
@@ -494,132 +354,35 @@ class MongoBackend(Backend):
 
     def _ready(self, session: ClientSession | None) -> None:
         """See to the indexes of all intervals, before the first write and once in a while."""
-        now = time.monotonic()
-        if now < self._indexed:
+        if time.monotonic() < self._indexed:
             return
-        due = now + _INDEXES_VALID
-        indexed = self._deployment.indexed
-        for name, collection in self._collections.items():
-            expire = self._intervals[name].expire
-            key = self._database.name, collection.name, expire
-            if session is not None and key in indexed:
-                continue  # a transaction of the caller may hold what an index waits for
-            if indexed.get(key, 0.0) <= now:
-                self._index(collection, expire, first=key not in indexed)
-                indexed[key] = now + _INDEXES_VALID
-            due = min(due, indexed[key])
-        self._indexed = due
-
-    def _index(self, collection: Collection[Document], expire: int | None, first: bool) -> None:
-        """Make the indexes of a collection, as far as they can be made.
-
-        :param first: whether this is the first look; what is in the way is only treated, and warned of,
-            then.
-        """
-        lookup = IndexModel(_LOOKUP, unique=True)
-        models = [lookup]
-        if expire is not None:
-            models.append(IndexModel(_EXPIRY, expireAfterSeconds=expire))
-        try:
-            self._create_indexes(collection, models)
-            return
-        except OperationFailure:
-            if not first:
-                return
-        # One of them is in the way of both: one at a time, then.
-        try:
-            self._create_indexes(collection, [lookup])
-        except OperationFailure as error:
-            self._index_plainly(collection, error)
-        if expire is not None:
-            try:
-                self._create_indexes(collection, models[1:])
-            except OperationFailure:
-                self._change_expiry(collection, expire)
-
-    def _create_indexes(
-        self, collection: Collection[Document], models: Sequence[IndexModel]
-    ) -> None:
-        quorum: Document = {}
-        if self._deployment.look(self._database.client):
-            # By default a new index waits for every member, also for one that is down.
-            quorum["commitQuorum"] = "majority"
-        for repeat in (True, False):
-            try:
-                collection.create_indexes(list(models), **quorum)
-                return
-            except ServerSelectionTimeoutError:
-                raise
-            except (
-                AutoReconnect
-            ):  # harmless to repeat, and a failover is no reason to refuse a write
-                if not repeat:
-                    raise
-
-    def _index_plainly(self, collection: Collection[Document], error: OperationFailure) -> None:
-        """Fall back to an index that is not unique, and say why."""
-        try:
-            if not any(key == _LOOKUP for key in self._index_keys(collection).values()):
-                self._create_indexes(collection, [IndexModel(_LOOKUP)])
-            if error.code == _DUPLICATE_KEY:
-                problem = "holds several documents for one bucket, so its index cannot be unique"
-            else:
-                problem = "has an index on (name, interval, resolution) that is not unique"
-        except OperationFailure:
-            problem = "could not be given its index on (name, interval, resolution)"
-        warnings.warn(
-            f"collection {collection.full_name} {problem}: concurrent writers may add further documents "
-            f"to a bucket; they are merged when read ({error})",
-            stacklevel=2,
+        self._indexed = min(
+            self._deployment.index(collection, self._intervals[name].expire, session is None)
+            for name, collection in self._collections.items()
         )
-
-    def _change_expiry(self, collection: Collection[Document], expire: int) -> None:
-        """Give the TTL index that is there another expiry."""
-        index = {"keyPattern": dict(_EXPIRY), "expireAfterSeconds": expire}
-        try:
-            self._database.command("collMod", collection.name, index=index)
-        except OperationFailure as error:
-            warnings.warn(
-                f"collection {collection.full_name}: its TTL index on 'expire_from' could not be made to "
-                f"expire documents after {expire} seconds, so they may live longer or shorter: {error}",
-                stacklevel=2,
-            )
-
-    @staticmethod
-    def _index_keys(collection: Collection[Document]) -> dict[str, list[tuple[str, Any]]]:
-        return {index["name"]: list(index["key"].items()) for index in collection.list_indexes()}
 
     # --- values ----------------------------------------------------------------------------------------
 
     def _encode(self, value: Any) -> Any:
         kind = type(value)
+        if kind in _SIMPLE:
+            return value
         if kind is str:
-            return self._codec.value(_text(value))
+            return self._codec.value(check_text(value))
         if kind is int:
             if -LIMIT <= value < LIMIT:
                 return value
             raise InvalidValue(
                 f"{value!r} is out of the 64 bits that MongoDB has for whole numbers"
             )
-        if kind in _SIMPLE:
-            return value
-        plain = _plain(value)
+        plain = as_plain(value)
         if type(plain) is not kind:
             return self._encode(plain)
-        options = self._database.codec_options
-        try:
-            # The caller may change the value before it is sent, so what is kept is a copy.
-            return bson.decode(bson.encode({"value": value}, False, options), options)["value"]
-        except InvalidDocument as error:
-            raise InvalidType(f"MongoDB cannot hold {value!r}: {error}") from error
-        except TypeError as error:
-            raise InvalidType(f"MongoDB cannot hold {value!r}: {error}") from error
-        except (BSONError, ValueError, OverflowError, RecursionError) as error:
-            raise InvalidValue(f"MongoDB cannot hold {value!r}: {error}") from error
+        return copy_value(value, self._database.codec_options)
 
     def _restored(self, values: list[Any]) -> list[Any]:
         """Return stored values as they were before they were stored, through ``read_func``."""
-        if not _RESTORED.isdisjoint(set(map(type, values))):
+        if not _RESTORED.isdisjoint(map(type, values)):
             restore = self._codec.restored
             values = [restore(value) for value in values]
         return values if self._read_func is None else list(map(self._read_func, values))
@@ -629,9 +392,6 @@ class MongoBackend(Backend):
     def _write(self, groups: Sequence[Group], handle: Any) -> None:
         if handle is not None and not isinstance(handle, ClientSession):
             raise InvalidType(f"session must be a ClientSession of pymongo, not {handle!r}")
-        for group in groups:
-            for write in group.writes:
-                self._check_delta(write.delta)
         delivery = _Delivery(handle)
         self._ready(handle)
         atomic = handle is None and self._atomic()
@@ -653,8 +413,8 @@ class MongoBackend(Backend):
         """
         if self._transactions is False:
             return False
-        replicated = self._deployment.look(self._database.client)
-        if replicated and self._database.write_concern.acknowledged:
+        transactional = self._deployment.transactional(self._database.client)
+        if transactional and self._database.write_concern.acknowledged:
             return True
         if self._transactions:
             raise UnsupportedType(
@@ -688,7 +448,7 @@ class MongoBackend(Backend):
         # Where the calendar's steps are longer than they count, data in the window may be due as well.
         if start + expire <= now or write.target.i_start + expire <= interval.i_calc.normalize(now):
             start = now + write.ttl - expire
-        return _date(start)
+        return as_date(start)
 
     def _deliver_all(
         self,
@@ -701,7 +461,8 @@ class MongoBackend(Backend):
             for name, part in operations.items():
                 self._deliver(self._collections[name], part, delivery, session)
         except PyMongoError as error:
-            raise self._outcome(error, delivery, session, operations) from error.__cause__
+            self._raise_unknown(error, delivery, session, operations)
+            raise
 
     def _deliver(
         self,
@@ -747,7 +508,7 @@ class MongoBackend(Backend):
                     else [pending[each.position] for each in failures]
                 )
                 delivery.applied = delivery.applied or len(untouched) < len(pending)
-                if len(misfits) + sum(each.code == _DUPLICATE_KEY for each in failures) < len(
+                if len(misfits) + sum(each.code == DUPLICATE_KEY for each in failures) < len(
                     failures
                 ) or (isinstance(error, BulkWriteError) and error.details["writeConcernErrors"]):
                     raise
@@ -771,22 +532,22 @@ class MongoBackend(Backend):
             place = _place(collection.name, name, i_bucket, r_bucket)
             raise DamagedData(f"{place}: {message}") from error
 
-    def _outcome(
+    def _raise_unknown(
         self,
         error: PyMongoError,
         delivery: _Delivery,
         session: ClientSession | None,
         what: Iterable[str],
-    ) -> Exception:
-        """Return the error to raise for one of the driver: itself if it is clear what was applied."""
+    ) -> None:
+        """Raise unless it is clear what was applied; a transaction of the caller is not over yet."""
         if isinstance(error, UnknownOutcome) or (session is not None and session.in_transaction):
-            return error
-        if not (_is_lost(error) and (delivery.applied or self._was_sent(error))):
-            return error
+            return
+        if _is_lost(error) and (delivery.applied or self._was_sent(error)):
+            raise self._unknown(error, what) from error
+
+    def _unknown(self, error: PyMongoError, what: Iterable[str]) -> Exception:
         places = ", ".join(repr(self._collection_prefix + name) for name in what)
-        unknown = unknown_outcome(error, f"a write to {places}")
-        unknown.__cause__ = error
-        return unknown
+        return unknown_outcome(error, f"a write to {places}")
 
     def _was_sent(self, error: PyMongoError) -> bool:
         """Tell whether the server may have received what failed."""
@@ -841,17 +602,19 @@ class MongoBackend(Backend):
                     if session.in_transaction:
                         session.abort_transaction()
                     if isinstance(error, _Misfit):
-                        operation, message = error.operation, str(error)
-                        self._mend(error.collection, operation, message, error.__cause__ or error)
+                        cause = error.__cause__ or error
+                        self._mend(error.collection, error.operation, str(error), cause)
+                        if time.monotonic() > give_up:
+                            raise cause from None
                     elif not isinstance(error, PyMongoError):
                         raise
                     elif self._lacks_transactions(error):
-                        self._deployment.replicated = False
+                        self._deployment.refuse_transactions()
                         return False
                     elif not _is_passing(error) or time.monotonic() > give_up:
                         # Nothing of this transaction was applied, of earlier ones perhaps.
                         if delivery.applied:
-                            raise self._outcome(error, delivery, None, what) from error.__cause__
+                            self._raise_unknown(error, delivery, None, what)
                         raise
                 else:
                     if self._commit(session, give_up, what):
@@ -881,8 +644,7 @@ class MongoBackend(Backend):
                 over = time.monotonic() > give_up or error.timeout
                 if error.has_error_label("UnknownTransactionCommitResult"):
                     if over or isinstance(error, (ExecutionTimeout, WriteConcernError)):
-                        places = ", ".join(repr(self._collection_prefix + name) for name in what)
-                        raise unknown_outcome(error, f"a write to {places}") from error
+                        raise self._unknown(error, what) from error
                     time.sleep(0.01)
                 elif not error.has_error_label("TransientTransactionError") or over:
                     raise
@@ -898,25 +660,6 @@ class MongoBackend(Backend):
             self._collection_prefix + _CLAIMS, read_preference=ReadPreference.PRIMARY
         )
 
-    def _ready_claims(self, session: ClientSession | None) -> None:
-        """See to the index by which the server removes events that are to be forgotten."""
-        claims = self._claims
-        key = self._database.name, claims.name, 0
-        indexed = self._deployment.indexed
-        now = time.monotonic()
-        if indexed.get(key, 0.0) > now or (session is not None and key in indexed):
-            return
-        try:
-            self._create_indexes(claims, [IndexModel([("expire", 1)], expireAfterSeconds=0)])
-        except OperationFailure as error:
-            if key not in indexed:
-                warnings.warn(
-                    f"collection {claims.full_name} could not be given its TTL index, so ids are "
-                    f"forgotten in time but not removed: {error}",
-                    stacklevel=2,
-                )
-        indexed[key] = now + _INDEXES_VALID
-
     def _write_claimed(self, groups: list[Group], delivery: _Delivery, atomic: bool) -> None:
         """Apply each event that was not applied before."""
         events: dict[str, Group] = {}
@@ -924,7 +667,7 @@ class MongoBackend(Backend):
             if group.event is not None:
                 events.setdefault(group.event.key, group)
         session = delivery.session
-        self._ready_claims(session)
+        self._deployment.index_claims(self._claims, session is None)
         if session is not None and session.in_transaction:
             self._apply_events(events, session, delivery)
             return
@@ -957,7 +700,7 @@ class MongoBackend(Backend):
 
         :returns: the keys of those that a delivery without a transaction has begun.
         """
-        claims, now = self._claims, _date(delivery.now)
+        claims, now = self._claims, as_date(delivery.now)
         known = {
             claim["_id"]: "done" in claim
             for claim in claims.find(
@@ -986,7 +729,7 @@ class MongoBackend(Backend):
     def _claim(group: Group, delivery: _Delivery) -> Document:
         event = group.event
         assert event is not None
-        return {"at": event.timestamp, "expire": _date(delivery.now + event.remember)}
+        return {"at": event.timestamp, "expire": as_date(delivery.now + event.remember)}
 
     def _claim_piecemeal(self, events: Mapping[str, Group], delivery: _Delivery) -> None:
         """Apply events document by document, each with its claim, so that any delivery can go on."""
@@ -1015,9 +758,8 @@ class MongoBackend(Backend):
                 if not late or attempt == 2:
                     raise
             except PyMongoError as error:
-                raise self._outcome(
-                    error, delivery, session, [*self._intervals, _CLAIMS]
-                ) from error.__cause__
+                self._raise_unknown(error, delivery, session, [*self._intervals, _CLAIMS])
+                raise
 
     def _pin(self, events: Mapping[str, Group], delivery: _Delivery) -> dict[str, Document]:
         """Keep the second of each event's first delivery.
@@ -1026,7 +768,7 @@ class MongoBackend(Backend):
             ``seen`` is the server's time.
         """
         claims, session = self._claims, delivery.session
-        free = {"$lte": [{"$ifNull": ["$expire", _EPOCH]}, _date(delivery.now)]}
+        free = {"$lte": [{"$ifNull": ["$expire", EPOCH]}, as_date(delivery.now)]}
         operations = []
         for key, group in events.items():
             fresh = {"_id": key, **self._claim(group, delivery), "seen": "$$NOW"}
@@ -1076,7 +818,7 @@ class MongoBackend(Backend):
             remembered = {
                 "$filter": {
                     "input": {"$ifNull": ["$ids", []]},
-                    "cond": {"$gt": ["$$this.expire", _date(delivery.now)]},
+                    "cond": {"$gt": ["$$this.expire", as_date(delivery.now)]},
                 }
             }
             operation = _Operation(
@@ -1145,10 +887,7 @@ class MongoBackend(Backend):
         name = {"$in": list(plan.names)} if several else plan.names[0]
         if plan.partials:
             return self._fetch_sizes(collection, plan, name)
-        fields = {"_id": 0, "interval": 1, "resolution": 1, "value": 1}
-        if several:
-            fields["name"] = 1
-        documents = collection.find(self._spec(plan, name), fields, batch_size=_BATCH)
+        documents = collection.find(self._spec(plan, name), _fields(several, 1), batch_size=_BATCH)
         return self._arranged(plan, documents, self._merge_rows)
 
     def _arranged(
@@ -1233,37 +972,51 @@ class MongoBackend(Backend):
             method = "find_one" if single else "find"
             found = plan.fetch(collection, spec=spec, sort=sort, method=method)
             documents = found if method == "find" else [] if found is None else [found]
-            if plan.single:
-                # There is but one interval, which these need not repeat.
-                documents = [{"interval": plan.buckets[0], **document} for document in documents]
             one = ReadPlan([name], False, plan.interval, plan.buckets, plan.single)
-            rows.update(self._arranged(one, documents, self._merge_rows))
+            placed = self._placed(documents, plan)
+            rows.update(self._arranged(one, placed, self._merge_rows))
         return rows
+
+    @staticmethod
+    def _placed(documents: Iterable[Mapping[str, Any]], plan: ReadPlan) -> Iterator[Document]:
+        """Yield what the caller's own function found, as far as it says where it belongs."""
+        for document in documents:
+            found = dict(document)
+            if plan.single:
+                # There is but one interval, which need not be repeated.
+                found.setdefault("interval", plan.buckets[0])
+            for field in ("interval",) if plan.interval.coarse else ("interval", "resolution"):
+                if field not in found:
+                    raise InvalidValue(f"fetch must return documents with {field!r}, not {found!r}")
+            yield found
 
     def _fetch_sizes(self, collection: Collection[Document], plan: ReadPlan, name: Any) -> Rows:
         """Let the server count the values of each bucket, or of each interval."""
-        match = {**self._spec(plan, name), "resolution": {"$exists": not plan.interval.coarse}}
-        stages: list[Document] = [{"$match": match}]
-        size = {"$size": "$value"}
-        if plan.condense:
-            key = {"name": "$name", "interval": "$interval"}
-            stages.append({"$group": {"_id": key, "value": {"$sum": size}}})
-        else:
-            fields = {"_id": 0, "name": 1, "interval": 1, "resolution": 1, "value": size}
-            stages.append({"$project": fields})
+        spec, size = self._spec(plan, name), {"$size": "$value"}
         try:
-            documents = list(collection.aggregate(stages, batchSize=_BATCH))
+            if not plan.condense:
+                fields = _fields(len(plan.names) > 1, size)
+                found = collection.find(spec, fields, batch_size=_BATCH)
+                return _counted(self._arranged(plan, found, sum), int)
+            stages: Sequence[Document] = [
+                # What a coarse interval of that name left is none of ours.
+                {"$match": {**spec, "resolution": {"$exists": True}}},
+                {
+                    "$group": {
+                        "_id": {"name": "$name", "interval": "$interval"},
+                        "count": {"$sum": size},
+                    }
+                },
+            ]
+            groups = list(collection.aggregate(stages, batchSize=_BATCH))
         except OperationFailure as error:
             return self._count_rows(plan, error)
-        if not plan.condense:
-            return _counted(self._arranged(plan, documents, sum), int)
         rows: Rows = {}
-        for document in documents:
-            key = document["_id"]
+        for group in groups:
+            key = group["_id"]
             cells = rows.setdefault(key["name"], {}).setdefault(int(key["interval"]), {})
             # There is one more for what older versions kept under the bucket as text.
-            count = document["value"] + cells.get(None, {"count": 0})["count"]
-            cells[None] = {"count": int(count)}
+            cells[None] = {"count": int(group["count"] + cells.get(None, {"count": 0})["count"])}
         return rows
 
     def _count_rows(self, plan: ReadPlan, error: OperationFailure) -> Rows:
@@ -1302,10 +1055,8 @@ class MongoBackend(Backend):
         for name in sorted(self._database.list_collection_names(filter={"type": "collection"})):
             if name.startswith(self._collection_prefix):
                 collection = self._database[name]
-                for index, key in self._index_keys(collection).items():
-                    if _KNOWN_INDEXES.get(index) == key:
-                        yield collection
-                        break
+                if is_ours(collection):
+                    yield collection
 
     def list(self) -> list[str]:
         """Return the names that hold data in this series, sorted.
@@ -1373,31 +1124,15 @@ class MongoBackend(Backend):
         )
 
 
-def _text(value: str) -> str:
-    """Return a string that can be encoded.
-
-    :raises InvalidValue: when it holds surrogates.
-    """
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidValue(f"{value!r} cannot be encoded: {error}") from error
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Return a str, int or float of the exact type for one of a subclass, all else as it is."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    return float(value) if isinstance(value, float) else value
-
-
 def _place(collection: str, name: str, i_bucket: Any, r_bucket: Any) -> str:
     resolution = "" if r_bucket is None else f", 'resolution': {r_bucket!r}"
     return f"collection {collection!r}, document {{'name': {name!r}, 'interval': {i_bucket!r}{resolution}}}"
+
+
+def _fields(several: bool, value: Any) -> Document:
+    """Return what is wanted of each document, given how its value is wanted."""
+    fields = {"_id": 0, "interval": 1, "resolution": 1, "value": value}
+    return {**fields, "name": 1} if several else fields
 
 
 def _counted(rows: Rows, count: Callable[[Any], int]) -> Rows:
@@ -1441,7 +1176,7 @@ def _is_passing(error: PyMongoError) -> bool:
 class _Arrays:
     """Keep buckets as arrays; a base to be put before the backend."""
 
-    _misfits: ClassVar[frozenset[int]] = frozenset({2})
+    _misfits: ClassVar[frozenset[int]] = frozenset({2, 17043, 28664})
 
     def _check_row(self, raw: Any) -> list[Any]:
         if not isinstance(raw, list):
@@ -1471,13 +1206,13 @@ class MongoSeries(_Arrays, MongoBackend, Series):
 class MongoHistogram(MongoBackend, Histogram):
     """Keep a bucket as a subdocument of value to number."""
 
-    _misfits = frozenset({14, 28})
+    _misfits = frozenset({14, 28, 16554, 40400})
 
     def _encode(self, value: Any) -> str:
         kind = type(value)
         if kind is not str:
-            value = self._spelled(_plain(value))
-        return self._codec.key(_text(value))
+            value = self._spelled(as_plain(value))
+        return self._codec.key(check_text(value))
 
     def _spelled(self, value: Any) -> str:
         """Return the text of a value that is to be a key."""
@@ -1521,7 +1256,7 @@ class MongoHistogram(MongoBackend, Histogram):
                     joined = f"{key}{self._codec.escape}{rest}"
                     flat[joined] = flat.get(joined, 0) + inner
             else:
-                flat[key] = flat.get(key, 0) + _whole(count)
+                flat[key] = flat.get(key, 0) + as_number(count)
         return flat
 
     def _merge_rows(self, raws: Sequence[Any]) -> dict[Any, Any]:
@@ -1534,7 +1269,9 @@ class MongoHistogram(MongoBackend, Histogram):
         text, read = self._codec.text, self._read_func
         result: dict[Any, Any] = {}
         for key, count in row.items():
-            value = text(key) if read is None else read(text(key))
+            value = text(key)
+            if read is not None:
+                value = read(value)
             result[value] = result[value] + count if value in result else count
         return result
 
@@ -1555,31 +1292,10 @@ class MongoHistogram(MongoBackend, Histogram):
         return True
 
 
-def _whole(number: Any) -> int | float:
-    """Return a stored number as an int where it is whole.
-
-    :raises DamagedData: when it is none.
-    """
-    kind = type(number)
-    if kind is int:
-        return int(number)
-    if kind is float and isfinite(number):
-        return int(number) if number.is_integer() else float(number)
-    if kind is Int64:
-        return int(number)
-    raise DamagedData(f"a number was expected, not {number!r}")
-
-
 class MongoCount(MongoBackend, Count):
     """Keep a bucket as a number."""
 
-    _misfits = frozenset({14})
-
-    def _check_delta(self, delta: Any) -> None:
-        if not -LIMIT <= delta < LIMIT:
-            raise InvalidValue(
-                f"a count of {delta!r} is out of the 64 bits that MongoDB has for it"
-            )
+    _misfits = frozenset({14, 16554})
 
     def _change(self, delta: Any) -> Document:
         return {"$inc": {"value": delta}}
@@ -1593,13 +1309,13 @@ class MongoCount(MongoBackend, Count):
         return {"$cond": [exact, {"$toLong": total}, total]}
 
     def _check_row(self, raw: Any) -> int | float:
-        return _whole(raw)
+        return as_number(raw)
 
     def _merge_rows(self, raws: Sequence[Any]) -> Any:
-        return COUNT.merge(map(_whole, raws))
+        return COUNT.merge(map(as_number, raws))
 
     def _process_row(self, raw: Any) -> Any:
-        count = _whole(raw)
+        count = as_number(raw)
         return count if self._read_func is None else self._read_func(count)
 
 
@@ -1618,8 +1334,7 @@ class MongoGauge(MongoBackend, Gauge):
         documents: Iterable[Mapping[str, Any]],
         merge: Callable[[Sequence[Any]], Any],
     ) -> Rows:
-        if plan.fetch is None:
-            documents = (each for each in documents if each.get("value") is not None)
+        documents = (each for each in documents if each.get("value") is not None)
         return super()._arranged(plan, documents, merge)
 
     def _process_row(self, raw: Any) -> Any:
