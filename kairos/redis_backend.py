@@ -178,6 +178,8 @@ class RedisBackend(Backend):
     #: the command that writes a delta, and the script that does so for many keys,
     _write_command: ClassVar[bytes]
     _write_script: ClassVar[_Script]
+    #: the type of Redis that it is kept as,
+    _redis_type: ClassVar[bytes]
     #: the command that reads a row, with what follows the key,
     _read_command: ClassVar[Command]
     #: the command that counts the values of a row, and whether such counts of several rows add up,
@@ -417,10 +419,7 @@ class RedisBackend(Backend):
                     return None
                 raise reply
             if isinstance(reply, int) and reply < 0:
-                raise DamagedData(
-                    f"Redis key {its[-reply - 1].decode(errors='replace')!r} holds no {self._type}: "
-                    "nothing of this insert was written"
-                )
+                raise _no_such(its[-reply - 1], self._type)
         self._scripting = True
         return replies
 
@@ -486,11 +485,24 @@ class RedisBackend(Backend):
                     yield b"EXPIRE", key, seconds
 
     def _write_transactions(self, groups: Sequence[Group]) -> None:
-        """Write each group as a MULTI/EXEC transaction."""
+        """Write each group as a MULTI/EXEC transaction, for servers without scripting.
+
+        What a key holds is looked at before, not in the same step.
+        """
         for group in groups:
             commands = [(b"MULTI",), *self._plain([group]), (b"EXEC",)]
+            looks = [(b"TYPE", command[1]) for command in commands[1:-1]]
+            types = self._wire.execute(looks, [b""] * len(looks), repeatable=True)
+            for (_, key), command, found in zip(looks, commands[1:-1], types, strict=True):
+                wanted = b"set" if command[0] == b"SADD" else self._redis_type
+                if command[0] != b"EXPIRE" and found not in (b"none", wanted):
+                    raise _no_such(key, self._type)
             replies = self._wire.execute(commands, [b""] * len(commands), repeatable=False)
-            for reply in (*replies, *(replies[-1] if isinstance(replies[-1], list) else ())):
+            results = replies[-1] if isinstance(replies[-1], list) else ()
+            for command, reply in zip(commands[1:-1], results, strict=False):
+                if _refused(reply, "WRONGTYPE", "not an integer", "not a valid float"):
+                    raise _no_such(command[1], self._type) from reply
+            for reply in (*replies, *results):
                 if isinstance(reply, Exception):
                     raise reply
 
@@ -608,15 +620,17 @@ class RedisBackend(Backend):
 
         :returns: None where the server refuses, a read-only replica for one.
         """
-        commands = [
-            (b"SORT", key, b"BY", b"nosort", b"GET", b"#", b"GET", key + b":*")
-            for _, _, key in cells
-        ]
-        keys = [key for _, _, key in cells]
+        keys = [key for _, _, key in cells for _ in range(2)]
+        commands: list[Command] = []
+        for _, _, key in cells:
+            commands.append((b"SORT", key, b"BY", b"nosort", b"GET", b"#", b"GET", key + b":*"))
+            # SORT takes lists too; this refuses all but sets.
+            commands.append((b"SCARD", key))
         replies = yield commands, keys
         rows: Rows = {}
         missing: list[tuple[str, int, int, bytes]] = []
-        for (name, bucket, key), reply in zip(cells, replies, strict=True):
+        for (name, bucket, key), reply, size in zip(cells, replies[::2], replies[1::2], strict=True):
+            _checked(size, key)
             if isinstance(reply, Exception) and not _refused(reply, "WRONGTYPE"):
                 self._sorting = False
                 return None
@@ -772,6 +786,12 @@ class RedisBackend(Backend):
         return gone
 
 
+def _no_such(key: bytes, kind: str) -> DamagedData:
+    return DamagedData(
+        f"Redis key {key.decode(errors='replace')!r} holds no {kind}: nothing of this insert was written"
+    )
+
+
 def _refused(reply: Any, *reasons: str) -> bool:
     """Tell whether a reply is the server's refusal for one of some reasons."""
     if not isinstance(reply, Exception):
@@ -825,6 +845,7 @@ def _condensed(rows: Rows) -> Rows:
 class RedisSeries(RedisBackend, Series):
     """Keep each bucket as a list."""
 
+    _redis_type = b"list"
     _write_command = b"RPUSH"
     _write_script = _Script(_WRITE % {"check": _PROBE % "LLEN", "command": "'RPUSH'"})
     _read_command = (b"LRANGE", b"0", b"-1")
@@ -841,6 +862,7 @@ class RedisSeries(RedisBackend, Series):
 class RedisHistogram(RedisBackend, Histogram):
     """Keep each bucket as a hash of values to numbers."""
 
+    _redis_type = b"hash"
     _write_command = b"HINCRBY"
     _write_script = _Script(_WRITE % {"check": _HISTOGRAM, "command": "'HINCRBY'"})
     _read_command = (b"HGETALL",)
@@ -866,6 +888,7 @@ class RedisHistogram(RedisBackend, Histogram):
 class RedisCount(RedisBackend, Count):
     """Keep each bucket as a number in a string."""
 
+    _redis_type = b"string"
     _write_command = b"INCRBY"
     _write_script = _Script(_WRITE % {"check": _COUNT, "command": "commands[i]"})
     _read_command = (b"GET",)
@@ -896,6 +919,7 @@ def _float(raw: Any) -> int | float:
 class RedisGauge(RedisBackend, Gauge):
     """Keep each bucket as a string."""
 
+    _redis_type = b"string"
     _write_command = b"SET"
     _write_script = _Script(_WRITE % {"check": _PROBE % "STRLEN", "command": "'SET'"})
     _read_command = (b"GET",)
@@ -911,6 +935,7 @@ class RedisGauge(RedisBackend, Gauge):
 class RedisSet(RedisBackend, Set):
     """Keep each bucket as a set."""
 
+    _redis_type = b"set"
     _write_command = b"SADD"
     _write_script = _Script(_WRITE % {"check": _PROBE % "SCARD", "command": "'SADD'"})
     _read_command = (b"SMEMBERS",)
