@@ -1326,11 +1326,11 @@ class SqlBackend(Backend):
     def _delete(self, condition: str, parameters: Row, table: str | None = None) -> int:
         """Delete the rows of a condition, in transactions of bounded size; return how many went."""
         texts = self._statements
+        some = texts.family.some
         sql = texts.finish(
-            texts.family.some.format(
-                table=table or texts.table, condition=condition, limit=_DELETES
-            )
+            some.format(table=table or texts.table, condition=condition, limit=_DELETES)
         )
+        parameters = parameters * some.count("{condition}")
         gone = 0
         while True:
             count = self._transact(lambda: lambda connection: self._count(connection, sql, parameters))

@@ -85,9 +85,10 @@ FAMILIES: Final[Mapping[str | None, Family]] = {
             "text": r"sha256(decode(replace({value}, '\', '\\'), 'escape'))",
             "bytes": "sha256({value})",
         },
+        # The partitions of a table have rows of the same ctid: the condition tells them apart.
         some=(
             "DELETE FROM {table} WHERE ctid = ANY (ARRAY("
-            "SELECT ctid FROM {table} WHERE {condition} LIMIT {limit} FOR UPDATE))"
+            "SELECT ctid FROM {table} WHERE {condition} LIMIT {limit} FOR UPDATE)) AND {condition}"
         ),
         unnest={
             "float": "float8",
