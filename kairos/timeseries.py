@@ -184,7 +184,7 @@ class Timeseries:
     def _check_prefix(prefix: str | None) -> str:
         if not prefix:
             return ""
-        check_name(prefix, "prefix")
+        prefix = check_name(prefix, "prefix")
         return prefix if prefix.endswith(":") else prefix + ":"
 
     # --- what a backend defines; see Backend -------------------------------------------------------------
@@ -744,17 +744,36 @@ class Backend(Timeseries):
     A backend defines ``_connect`` (a URL to a client), ``_accept`` (check a client), ``_setup`` (take the
     options), ``_write``, ``_fetch``, ``_encode``, ``_where``, ``_first_last`` and the housekeeping methods.
     One class per type, deriving from the backend and the type class, in this order, defines what the two
-    have to do with each other: ``_process_row`` and whatever the backend asks of its cells. A backend
-    class defines nothing that a type class defines too.
+    have to do with each other: ``_process_row`` and whatever the backend asks of its cells; a type without
+    such a class is not supported. A backend class defines nothing that a type class defines too. One that
+    derives from another backend starts with the other's classes.
 
+    ``_options``, ``_handle``, ``_target_class``
+        are data: the options of the constructor with their defaults, the keyword by which an insert takes
+        the caller's pipeline, connection or session, and a :class:`~kairos.intervals.Target` that holds
+        more than the plain one.
+    ``_connect(url, config)``, ``_accept(client)``
+        return the client, which becomes ``_client``; the latter may refuse one. ``_setup(**options)`` is
+        called next, once, with every option.
     ``_write(groups, handle)``
         applies every group all or nothing where the store can, groups in their order. ``handle`` is the
         caller's pipeline, connection or session, or None. A group with an event is applied once however
         often the event is delivered.
     ``_fetch(plan)``
-        returns ``{name: {i_bucket: {r_bucket or None: raw}}}`` of the buckets that hold data.
+        returns ``{name: {i_bucket: {r_bucket or None: raw}}}`` of the buckets that hold data, read by
+        ``plan.fetch`` where it is given.
+    ``_process_row(raw)``
+        returns the row of one bucket, with ``_read_func`` applied to its values; the row is the caller's
+        to keep. It raises DamagedData for what the type does not keep, and ``_where`` gives the place.
+    ``_partials(plan, merging)``
+        returns which of ``count sum min max`` the store can compute in place of the rows of a plan, exactly
+        as Python would: none, unless it is overridden. With ``merging`` those of several rows get added up.
     ``_encode(value)``
         returns a value as the store takes it, or raises InvalidValue or InvalidType; it does no I/O.
+    ``_first_last(name)``
+        returns ``{interval: (first i_bucket, last i_bucket)}`` of the intervals that hold data.
+    ``list``, ``delete``, ``delete_all``, ``expire``
+        are the public methods; ``delete_all`` forgets the ids of events as well.
     """
 
     #: type name to concrete class, one table per backend class.
