@@ -12,6 +12,26 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+VENV_PYTHON: Final = Path(os.environ.get("KAIROS_VENV") or ROOT / ".venv") / "bin" / "python"
+
+
+def _go_on(extras: Sequence[str], environment: str) -> NoReturn:
+    """Start the program again, from its beginning, in the repository's own environment.
+
+    :param environment: what the variable ``KAIROS_BOOTSTRAPPED`` will hold.
+    """
+    done = subprocess.run(
+        [str(ROOT / "script" / "bootstrap"), *extras], stdout=sys.stderr.fileno(), check=False
+    )
+    if done.returncode:
+        sys.exit(f"{Path(sys.argv[0]).name}: script/bootstrap failed; what it printed says why")
+    os.environ["KAIROS_BOOTSTRAPPED"] = environment
+    os.execv(VENV_PYTHON, [str(VENV_PYTHON), *sys.argv])
+
+
+if sys.version_info < (3, 10):  # noqa: UP036 - bootstrap finds one that will do
+    _go_on(["sql"], "python")
+
 sys.path.insert(0, str(ROOT))
 
 from kairos import KairosException, Timeseries  # noqa: E402 - the line above finds it
@@ -32,9 +52,9 @@ _NEEDS: Final[dict[str, tuple[list[str], str]]] = {
 _PATIENCE: Final[dict[str, dict[str, Any]]] = {
     "redis": {"socket_connect_timeout": 5},
     "mongo": {"serverSelectionTimeoutMS": 5000},
-    "postgresql": {"connect_args": {"connect_timeout": 5}},
-    "mysql": {"connect_args": {"connect_timeout": 5}},
-    "mariadb": {"connect_args": {"connect_timeout": 5}},
+    "postgresql+psycopg": {"connect_args": {"connect_timeout": 5}},
+    "mysql+pymysql": {"connect_args": {"connect_timeout": 5}},
+    "mariadb+pymysql": {"connect_args": {"connect_timeout": 5}},
 }
 
 #: Packages whose errors tell of a server or of its data, and not of a mistake in these programs.
@@ -65,18 +85,12 @@ def need(modules: Sequence[str], extras: Sequence[str]) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if not missing:
         return
-    python = Path(os.environ.get("KAIROS_VENV") or ROOT / ".venv") / "bin" / "python"
-    if os.environ.get("KAIROS_BOOTSTRAPPED") == " ".join(modules):
+    names = " ".join(modules)
+    if os.environ.get("KAIROS_BOOTSTRAPPED") == names:
         raise Failure(
-            f"{', '.join(missing)} cannot be imported; try: {python} -m pip install {missing[0]}"
+            f"{missing[0]} cannot be imported; try: {VENV_PYTHON} -m pip install {missing[0]}"
         )
-    done = subprocess.run(
-        [str(ROOT / "script" / "bootstrap"), *extras], stdout=sys.stderr.fileno(), check=False
-    )
-    if done.returncode:
-        raise Failure("script/bootstrap failed; what it printed says why")
-    os.environ["KAIROS_BOOTSTRAPPED"] = " ".join(modules)
-    os.execv(python, [str(python), *sys.argv])
+    _go_on(extras, names)
 
 
 # --- the terminal --------------------------------------------------------------------------------
@@ -248,7 +262,7 @@ def open_series(url: str, name: str, **options: Any) -> Timeseries:
     :param name: of that part: a prefix in Redis, of the collections in MongoDB, a table in SQL.
     :param options: of :class:`kairos.Timeseries`.
     """
-    scheme = url.partition("://")[0].partition("+")[0]
+    scheme = url.partition("://")[0]
     config = _PATIENCE.get(scheme, _PATIENCE.get(kind_of(url), {}))
     return Timeseries(url, client_config=config, **namespace(url, name), **options)
 
