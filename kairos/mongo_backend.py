@@ -71,6 +71,9 @@ _DATABASE: Final = "kairos"
 #: Collection of the events that are remembered; the prefix of the collections stands before it.
 _CLAIMS: Final = "kairos.ids"
 
+#: Bytes of the names of a database and a collection together, with a '.' between them.
+_LONGEST_NAME: Final = 255
+
 #: Writes that are applied together where nothing makes them one: bounds the memory for the commands.
 _CHUNK: Final = 2000
 #: Writes of claimed events that share one transaction.
@@ -243,7 +246,9 @@ class MongoBackend(Backend):
       retention has passed since then, within about a minute. Data that is out of the window already gets a
       later ``expire_from``, by which it lives for one more step.
     - With ``session=`` everything is written in the caller's session, and a transaction of it decides;
-      nothing in it is repeated. Indexes are made outside of it.
+      nothing in it is repeated. Indexes are made outside of it: the first write of a process, and its
+      first id, may make a transaction that is under way fail as one to be repeated, which the driver's
+      ``with_transaction`` does.
 
     Indexes are made before the first write of a process, never on reads. A TTL index with another expiry
     is changed with ``collMod``. Where indexes cannot be made a warning names them, and writing goes on.
@@ -345,12 +350,18 @@ class MongoBackend(Backend):
             weakref.finalize(self, client.close)
 
     def _collection(self, name: str) -> Collection[Document]:
-        if name == _CLAIMS:
-            raise InvalidValue(f"interval {name!r}: a collection of this name keeps the ids")
+        """Return the collection of an interval, unless the server would refuse its name."""
         try:
-            return self._database[self._collection_prefix + name]
+            collection = self._database[self._collection_prefix + name]
         except InvalidName as error:
             raise InvalidValue(f"interval {name!r} cannot name a collection: {error}") from error
+        if name == _CLAIMS:
+            raise InvalidValue(f"interval {name!r}: a collection of this name keeps the ids")
+        if collection.name.startswith("system."):
+            raise InvalidValue(f"interval {name!r} would be a collection of MongoDB's own")
+        if len(collection.full_name.encode()) > _LONGEST_NAME:
+            raise InvalidValue(f"interval {name!r} makes too long a name for a collection")
+        return collection
 
     def _ready(self, session: ClientSession | None) -> None:
         """See to the indexes of all intervals, before the first write and once in a while."""
