@@ -894,6 +894,17 @@ class RedisCount(RedisBackend, Count):
     _read_command = (b"GET",)
     _strings = True
 
+    def _write(self, groups: Sequence[Group], handle: Any) -> None:
+        if not all(write.delta for group in groups for write in group.writes):
+            # A coarse key that holds 0 reads as one that is not there, and the original makes none for a 0.
+            kept = [
+                Group(event, [each for each in writes if each.delta or each.target.r_bucket is not None])
+                for event, writes in groups
+            ]
+            groups = [group for group in kept if group.event or group.writes]
+        if groups:
+            super()._write(groups, handle)
+
     def _arguments(self, delta: float) -> Sequence[bytes]:
         return (b"%d" % delta if type(delta) is int else repr(delta).encode(),)
 
