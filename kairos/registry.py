@@ -46,11 +46,16 @@ register_backend("sqlalchemy", "kairos.sql_backend:SqlBackend")
 #: Every URL with a scheme of nobody else's may be one of SQLAlchemy's many dialects.
 _ANY_URL: Final = "kairos.sql_backend:SqlBackend"
 
-#: What to install for each backend that kairos brings.
+#: What to install for a client of a module, or a URL of a scheme, by how its name begins.
 _EXTRAS: Final = {
-    "kairos.redis_backend": "redis",
-    "kairos.mongo_backend": "mongo",
-    "kairos.sql_backend": "sql",
+    "redis": "redis",
+    "unix": "redis",
+    "valkey": "valkey",
+    "mongodb": "mongo",
+    "pymongo": "mongo",
+    "postgresql": "postgresql",
+    "mysql": "mysql",
+    "mariadb": "mysql",
 }
 _SUPPORTED: Final = (
     "supported are clients of redis, valkey, pymongo (MongoClient, Database) and SQLAlchemy (Engine), and "
@@ -88,27 +93,47 @@ def _find(keys: Iterable[str]) -> str | None:
     return None
 
 
+def _shown(client: Any) -> str:
+    """Return what a message says of a client or a URL."""
+    if isinstance(client, str):
+        return repr(hide_password(client))
+    return f"a client of type {type(client).__module__}.{type(client).__qualname__}"
+
+
+def _keys(client: Any) -> list[str]:
+    """Return the keys by which a client or a URL may be registered, the most telling one first."""
+    if isinstance(client, str):
+        scheme, separator, _ = client.partition("://")
+        return [scheme.lower()] if separator else []
+    return [kind.__module__.partition(".")[0] for kind in type(client).__mro__]
+
+
+def missing_driver(client: Any, error: Exception) -> UnsupportedClient:
+    """Return the error for a client or a URL whose backend, or its driver, cannot be imported."""
+    keys = _keys(client)
+    served = _find(keys) or _ANY_URL
+    if served.startswith("kairos."):
+        extras = (extra for key in keys for start, extra in _EXTRAS.items() if key.startswith(start))
+        hint = f"pip install kairos[{next(extras, 'sql')}]"
+    else:
+        hint = f"it is served by {served}"
+    return UnsupportedClient(f"{_shown(client)} needs what is missing ({error}): {hint}; {_SUPPORTED}")
+
+
 def find_backend(client: Any) -> type[Any]:
     """Return the backend class for a client or a URL.
 
-    :raises UnsupportedClient: when there is none, or its driver cannot be imported.
+    :raises UnsupportedClient: when there is none, or it cannot be imported.
     """
-    if isinstance(client, str):
-        scheme, separator, _ = client.partition("://")
-        shown = repr(hide_password(client))
-        target = (_find([scheme.lower()]) or _ANY_URL) if separator else None
-    else:
-        shown = f"a client of type {type(client).__module__}.{type(client).__qualname__}"
-        target = _find(kind.__module__.partition(".")[0] for kind in type(client).__mro__)
+    keys = _keys(client)
+    target = _find(keys)
     if target is None:
-        raise UnsupportedClient(f"{shown} is not supported: {_SUPPORTED}")
+        if not keys or not isinstance(client, str):
+            raise UnsupportedClient(f"{_shown(client)} is not supported: {_SUPPORTED}")
+        target = _ANY_URL
     module, _, name = target.partition(":")
     try:
         backend: type[Any] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
-        extra = _EXTRAS.get(module)
-        hint = f"pip install kairos[{extra}]" if extra else f"it is served by {target}"
-        raise UnsupportedClient(
-            f"{shown} needs what is missing ({error}): {hint}; {_SUPPORTED}"
-        ) from error
+        raise missing_driver(client, error) from error
     return backend

@@ -14,6 +14,7 @@ from .exceptions import (
     InvalidValue,
     KairosException,
     UnknownInterval,
+    UnsupportedClient,
     UnsupportedType,
 )
 from .intervals import (
@@ -45,7 +46,7 @@ from .pipeline import (
     spread_out,
     writes_of,
 )
-from .registry import find_backend
+from .registry import find_backend, missing_driver
 from .types import COUNT, GAUGE, HISTOGRAM, PARTIAL, SERIES, SET, Algebra, number
 
 __all__ = [
@@ -167,7 +168,12 @@ class Timeseries:
         if client_or_url is None:
             client_or_url = client
         if isinstance(client_or_url, str):
-            self._client = self._connect(client_or_url, dict(client_config or {}))
+            try:
+                self._client = self._connect(client_or_url, dict(client_config or {}))
+            except UnsupportedClient:
+                raise
+            except ImportError as error:
+                raise missing_driver(client_or_url, error) from error
         else:
             self._client = self._accept(client_or_url)
         self._setup(**chosen)
@@ -799,16 +805,17 @@ class Backend(Timeseries):
             raise UnsupportedType(
                 f"type {name!r} is not supported by {cls.__name__}: use one of {', '.join(cls._cells)}"
             )
-        if issubclass(cell, asked):
-            return cell
-        return _mixed(asked, cell)
+        if not issubclass(cell, cls):
+            # The class of a backend that this one derives from.
+            cell = _mixed(cls, cell, cls.__name__.removesuffix("Backend") + cell._type.capitalize())
+        return cell if issubclass(cell, asked) else _mixed(asked, cell, asked.__name__)
 
 
-def _mixed(asked: type[Timeseries], cell: type[Timeseries]) -> type[Timeseries]:
-    """Return a class that is the application's own subclass and the concrete one."""
+def _mixed(asked: type[Timeseries], cell: type[Timeseries], name: str) -> type[Timeseries]:
+    """Return a class that is a subclass of somebody's own and the concrete one; it is made once."""
     mixed: type[Timeseries] | None = asked.__dict__.get(f"_{cell.__name__}")
     if mixed is None:
-        mixed = type(asked.__name__, (asked, cell), {"__module__": asked.__module__})
+        mixed = type(name, (asked, cell), {"__module__": asked.__module__, "__doc__": asked.__doc__})
         setattr(asked, f"_{cell.__name__}", mixed)
     return mixed
 
