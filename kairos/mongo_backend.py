@@ -6,6 +6,7 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 from numbers import Number
@@ -33,6 +34,7 @@ from pymongo.errors import (
     WriteError,
 )
 from pymongo.read_preferences import ReadPreference
+from pymongo.write_concern import WriteConcern
 
 from .exceptions import (
     DamagedData,
@@ -342,6 +344,8 @@ class MongoBackend(Backend):
         if not issubclass(codec_options.document_class, dict):
             database = database.with_options(codec_options.with_options(document_class=dict))
         self._database = database
+        # What cannot do without an answer gets one, even if the caller wants none for the rest.
+        self._sure = None if database.write_concern.acknowledged else WriteConcern(1)
         client: MongoClient[Document] = database.client
         self._deployment = Deployment.of(client)
         self._indexed = float("-inf")
@@ -587,21 +591,28 @@ class MongoBackend(Backend):
             for name, part in operations.items():
                 self._deliver(self._collections[name], part, delivery, session)
 
-        if not self._transact(work, delivery, operations):
+        if not self._transact(work, delivery, operations, writes[0].name):
             self._deliver_all(operations, delivery, None)
 
     def _transact(
-        self, work: Callable[[ClientSession], None], delivery: _Delivery, what: Iterable[str]
+        self,
+        work: Callable[[ClientSession], None],
+        delivery: _Delivery,
+        what: Iterable[str],
+        name: str,
     ) -> bool:
         """Run work in a transaction, as often as it takes if others get in its way.
 
+        :param what: the intervals that are written.
+        :param name: a name that is written; those of one name come upon each other.
         :returns: False if the deployment turns out to have no transactions: nothing was done then.
         :raises UnknownOutcome: when the answer to the commit was lost for good.
         """
         give_up = time.monotonic() + _PATIENCE
         client = self._database.client
-        with client.start_session(causal_consistency=False) as session:
-            pause = 0.005
+        pause = 0.0
+        with ExitStack() as held:
+            session = held.enter_context(client.start_session(causal_consistency=False))
             while True:
                 session.start_transaction(
                     write_concern=self._database.write_concern,
@@ -612,30 +623,47 @@ class MongoBackend(Backend):
                 except BaseException as error:
                     if session.in_transaction:
                         session.abort_transaction()
-                    if isinstance(error, _Misfit):
-                        cause = error.__cause__ or error
-                        self._mend(error.collection, error.operation, str(error), cause)
-                        if time.monotonic() > give_up:
-                            raise cause from None
-                    elif not isinstance(error, PyMongoError):
-                        raise
-                    elif self._lacks_transactions(error):
+                    if self._lacks_transactions(error):
                         self._deployment.refuse_transactions()
                         return False
-                    elif not _is_passing(error) or time.monotonic() > give_up:
-                        # Nothing of this transaction was applied, of earlier ones perhaps.
-                        if delivery.applied:
-                            self._raise_unknown(error, delivery, None, what)
+                    if not self._is_excused(error, delivery, what, give_up):
                         raise
                 else:
                     if self._commit(session, give_up, what):
                         delivery.applied = True
                         return True
-                # All that met at one document shall not meet there again.
+                if not pause:
+                    # Of all that failed in this process, one at a time tries again. Were it all of them, most
+                    # of the attempts would fail, and the more of them there are.
+                    held.enter_context(
+                        self._deployment.queue(f"{self._database.name}/{name}", _PATIENCE)
+                    )
+                    give_up = time.monotonic() + _PATIENCE
+                # Other processes that met it at one document shall not meet it there again.
                 time.sleep(random.random() * pause)
-                pause = min(pause * 1.5, 0.25)
+                pause = min(0.005 + pause * 1.5, 0.25)
 
-    def _lacks_transactions(self, error: PyMongoError) -> bool:
+    def _is_excused(
+        self, error: BaseException, delivery: _Delivery, what: Iterable[str], give_up: float
+    ) -> bool:
+        """Tell whether a transaction that failed may be tried again."""
+        in_time = time.monotonic() < give_up
+        if isinstance(error, _Misfit):
+            cause = error.__cause__ or error
+            self._mend(error.collection, error.operation, str(error), cause)
+            if not in_time:
+                raise cause from None
+            return True
+        if not isinstance(error, PyMongoError):
+            return False
+        if _is_passing(error) and in_time:
+            return True
+        # Nothing of this transaction was applied, of earlier ones perhaps.
+        if delivery.applied:
+            self._raise_unknown(error, delivery, None, what)
+        return False
+
+    def _lacks_transactions(self, error: BaseException) -> bool:
         return (
             self._transactions is None
             and isinstance(error, OperationFailure)
@@ -668,7 +696,9 @@ class MongoBackend(Backend):
     def _claims(self) -> Collection[Document]:
         """Return the collection of the events."""
         return self._database.get_collection(
-            self._collection_prefix + _CLAIMS, read_preference=ReadPreference.PRIMARY
+            self._collection_prefix + _CLAIMS,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=self._sure,
         )
 
     def _write_claimed(self, groups: list[Group], delivery: _Delivery, atomic: bool) -> None:
@@ -697,7 +727,8 @@ class MongoBackend(Backend):
         def work(session: ClientSession) -> None:
             unfinished[:] = self._apply_events(events, session, delivery)
 
-        if not self._transact(work, delivery, [*self._intervals, _CLAIMS]):
+        first = next(iter(events.values())).writes[0].name
+        if not self._transact(work, delivery, [*self._intervals, _CLAIMS], first):
             return False
         if unfinished:
             # Transactions were off when these came first.
@@ -753,11 +784,10 @@ class MongoBackend(Backend):
                     for name, part in self._claiming(events[key], key, pin, delivery).items():
                         operations.setdefault(name, []).extend(part)
                 for name, part in operations.items():
+                    collection = self._collections[name].with_options(write_concern=self._sure)
                     for start in range(0, len(part), _CHUNK):
                         chunk = part[start : start + _CHUNK]
-                        self._deliver(
-                            self._collections[name], chunk, delivery, session, ordered=True
-                        )
+                        self._deliver(collection, chunk, delivery, session, ordered=True)
                 if pins:
                     self._claims.update_many(
                         {"_id": {"$in": list(pins)}}, [{"$set": {"done": "$$NOW"}}], session=session
@@ -1131,7 +1161,8 @@ class MongoBackend(Backend):
 
     def _delete(self, spec: Document) -> int:
         return sum(
-            collection.delete_many(spec).deleted_count for collection in self._own_collections()
+            collection.with_options(write_concern=self._sure).delete_many(spec).deleted_count
+            for collection in self._own_collections()
         )
 
 

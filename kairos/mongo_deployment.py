@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from pymongo import IndexModel, MongoClient
@@ -33,6 +36,10 @@ def _keys(collection: Collection[Document]) -> dict[str, list[tuple[str, Any]]]:
     return {index["name"]: list(index["key"].items()) for index in collection.list_indexes()}
 
 
+def _locks() -> list[threading.Lock]:
+    return [threading.Lock() for _ in range(64)]
+
+
 def is_ours(collection: Collection[Document]) -> bool:
     """Tell whether a collection has an index by which kairos, or the original, looks buckets up."""
     return any(_KNOWN.get(name) == key for name, key in _keys(collection).items())
@@ -51,6 +58,7 @@ class Deployment:
         #: (database, collection, expiry) to the moment until which the indexes count as being there.
         self._indexed: dict[tuple[str, str, int | None], float] = {}
         self._refused = False
+        self._queues, self._process = _locks(), os.getpid()
         self.replicated: bool | None = None
 
     @classmethod
@@ -91,6 +99,24 @@ class Deployment:
     def refuse_transactions(self) -> None:
         """Remember that a server said that it has no transactions."""
         self._refused = True
+
+    @contextmanager
+    def queue(self, key: str, patience: float) -> Iterator[None]:
+        """Hold a place that only one of this process holds at a time, or go on without it in the end.
+
+        :param key: of the place; others may share it.
+        :param patience: seconds to wait for it.
+        """
+        if self._process != os.getpid():
+            # In a forked process, nobody is there to release what was held in the other one.
+            self._queues, self._process = _locks(), os.getpid()
+        lock = self._queues[hash(key) % len(self._queues)]
+        held = lock.acquire(timeout=patience)
+        try:
+            yield
+        finally:
+            if held:
+                lock.release()
 
     # --- indexes ---------------------------------------------------------------------------------------
 
