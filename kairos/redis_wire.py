@@ -194,7 +194,8 @@ class Cluster:
         )
 
     def _server(self, node: Any) -> Server:
-        client = self._client.get_redis_connection(node)
+        # Named after the package too: get_redis_connection, get_valkey_connection.
+        client = getattr(self._client, f"get_{self._package.__name__}_connection")(node)
         server = self._servers.get(id(client))
         if server is None or server.client is not client:
             server = self._servers[id(client)] = Server(client, self._package)
