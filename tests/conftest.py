@@ -2,8 +2,8 @@
 
 A test that takes the fixture ``backend`` runs on every backend in ``BACKENDS``. The mark
 ``backends`` narrows that to kinds or names: ``@pytest.mark.backends("redis")`` means every Redis,
-``@pytest.mark.backends("sqlite", "mongo")`` SQLite and every MongoDB. On the command line,
-``--backend NAME`` does the same for a run.
+``@pytest.mark.backends("sqlite", "mongo")`` SQLite and every MongoDB, ``"=redis"`` the one of that name
+and no other Redis. On the command line, ``--backend NAME`` does the same for a run.
 
 Tests with the mark ``faults`` start, kill and starve servers of their own; they run with
 ``--faults``, or when they are asked for by path or by ``-m``.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -74,7 +73,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     params = []
     for name, param in BACKENDS.items():
         spec: Spec = param.values[0]
-        if (not wanted or wanted & {spec.kind, name}) and (not chosen or name in chosen):
+        if (not wanted or wanted & {spec.kind, name, f"={name}"}) and (
+            not chosen or name in chosen
+        ):
             params.append(param)
     metafunc.parametrize("backend", params, indirect=True)
 
@@ -126,9 +127,9 @@ def _sharing(servers: Servers) -> Iterator[Sharing]:
 
 
 @pytest.fixture
-def backend(request: pytest.FixtureRequest, _sharing: Sharing, tmp_path: Path) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest, _sharing: Sharing) -> Iterator[Backend]:
     """Return the handle of one backend after the other."""
-    with _sharing.lend(request.param, tmp_path) as backend:
+    with _sharing.lend(request.param) as backend:
         request.config.stash.setdefault(_TESTED, set()).add(backend.name)
         yield backend
 

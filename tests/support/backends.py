@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -34,6 +33,8 @@ from .servers import (
     Server,
     ServerFailed,
     ServerMissing,
+    new_directory,
+    remove_directory,
 )
 
 if TYPE_CHECKING:
@@ -235,8 +236,8 @@ class Spec:
     kind: Kind
     #: Makes a client from a URL.
     connect: Callable[[str], Any]
-    #: Returns the URL, given the servers and a directory of the test's own.
-    url: Callable[[Servers, Path], str]
+    #: Returns the URL, given the servers and what cleans up when it is used no more.
+    url: Callable[[Servers, contextlib.ExitStack], str]
     #: Whether tests share the store; otherwise each has a new one.
     shared: bool = True
     #: Whether other threads, and other processes, see what a client writes.
@@ -247,16 +248,18 @@ class Spec:
 def _list_backends() -> Iterator[tuple[Spec, bool]]:
     """Yield every backend, and whether it is one of the core."""
 
-    def on(server: str) -> Callable[[Servers, Path], str]:
+    def on(server: str) -> Callable[[Servers, contextlib.ExitStack], str]:
         return lambda servers, _: cast(str, getattr(servers, server))
 
-    def in_memory(_: Servers, __: Path) -> str:
-        return "sqlite://"
-
-    def in_file(_: Servers, directory: Path) -> str:
+    def in_file(_: Servers, stack: contextlib.ExitStack) -> str:
+        directory = new_directory("sqlite")
+        stack.callback(remove_directory, directory)
         return f"sqlite:///{directory / 'kairos.db'}"
 
-    def fake(_: Servers, __: Path) -> str:
+    def in_memory(*_: object) -> str:
+        return "sqlite://"
+
+    def fake(*_: object) -> str:
         return "redis://fake"
 
     yield Spec("redis", "redis", _redis, on("redis")), True
@@ -408,11 +411,10 @@ class Backend:
     def _clean_sql(self) -> None:
         import sqlalchemy
 
-        # What was left to the garbage collector on purpose, such as half of an iteration, is closed now.
-        gc.collect()
-        pool = self.client.pool
-        in_use = pool.checkedout() if hasattr(pool, "checkedout") else 0
-        assert not in_use, f"{in_use} connections of the pool are still in use after the test"
+        count = getattr(self.client.pool, "checkedout", int)  # not every pool counts
+        if count():
+            gc.collect()  # half of an iteration may be left to it on purpose
+        assert not count(), f"{count()} connections of the pool are still in use after the test"
         if not self.spec.shared:
             return  # a database of the test's own goes as a whole
         with self.client.begin() as connection:
@@ -435,41 +437,38 @@ class Sharing:
     def __init__(self, servers: Servers) -> None:
         """Open nothing."""
         self._servers = servers
+        self._stack = contextlib.ExitStack()
         self._clients: dict[str, tuple[Spec, str, Any]] = {}
         self._unavailable: dict[str, BaseException] = {}
 
     @contextlib.contextmanager
-    def lend(self, spec: Spec, directory: Path) -> Iterator[Backend]:
-        """Lend a backend to one test.
-
-        :param directory: a place for files of this test.
-        """
+    def lend(self, spec: Spec) -> Iterator[Backend]:
+        """Lend a backend to one test."""
         if spec.shared:
-            with contextlib.closing(Backend(*self._open(spec, directory))) as backend:
+            with contextlib.closing(Backend(*self._open(spec))) as backend:
                 yield backend
-        else:
-            url = spec.url(self._servers, directory)
+            return
+        with contextlib.ExitStack() as stack:
+            url = spec.url(self._servers, stack)
             client = spec.connect(url)
-            try:
-                with contextlib.closing(Backend(spec, url, client)) as backend:
-                    yield backend
-            finally:
-                _close(spec.kind, client)
+            stack.callback(_close, spec.kind, client)
+            yield stack.enter_context(contextlib.closing(Backend(spec, url, client)))
 
-    def _open(self, spec: Spec, directory: Path) -> tuple[Spec, str, Any]:
+    def _open(self, spec: Spec) -> tuple[Spec, str, Any]:
         if spec.name in self._unavailable:
             # What was tried before would be tried in vain for every test.
             raise self._unavailable[spec.name].with_traceback(None)
         if spec.name not in self._clients:
             try:
-                url = spec.url(self._servers, directory)
+                url = spec.url(self._servers, self._stack)
             except (ServerFailed, pytest.skip.Exception, pytest.fail.Exception) as error:
                 self._unavailable[spec.name] = error
                 raise
-            self._clients[spec.name] = (spec, url, spec.connect(url))
+            client = spec.connect(url)
+            self._stack.callback(_close, spec.kind, client)
+            self._clients[spec.name] = (spec, url, client)
         return self._clients[spec.name]
 
     def close(self) -> None:
         """Close the shared clients."""
-        for spec, _, client in self._clients.values():
-            _close(spec.kind, client)
+        self._stack.close()
