@@ -90,7 +90,7 @@ def execute(
 
     def execute(program: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
         process = start(program, *arguments, **environment)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=280)
         return process.returncode, out, err
 
     return execute
@@ -647,6 +647,7 @@ def test_integration_stops_early_and_still_judges(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["sqlite", "redis", "postgresql", "mariadb", "mongo"])
 def test_soak(execute: Callable[..., tuple[int, str, str]], name: str) -> None:
     status, out, err = execute("integration", "--faults", "--backend", name, "--duration", "12")
