@@ -7,6 +7,8 @@ connection, a read-only replica) are not wrapped; see :class:`UnknownOutcome` fo
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 
 class KairosException(Exception):
     """Be the base of every error that kairos raises by itself."""
@@ -63,24 +65,47 @@ class UnknownOutcome(KairosException):
     repeat the insert under the same ``id``.
     """
 
+    def __reduce__(self) -> Any:
+        # Classes that were made on the way are made again in the process that the error goes to.
+        kind = type(self)
+        if kind is UnknownOutcome:
+            return super().__reduce__()
+        return _blend, (kind.__bases__[1], *self.args, self.__dict__)
 
-def unknown_outcome(error: BaseException, what: str) -> Exception:
+
+#: A driver's class to the one of errors that are both that and an :class:`UnknownOutcome`.
+_BLENDS: Final[dict[type[BaseException], type[UnknownOutcome]]] = {}
+
+
+def _blend_of(kind: type[BaseException]) -> type[UnknownOutcome]:
+    """Return the class of errors that are both an :class:`UnknownOutcome` and of a driver's class."""
+    found = _BLENDS.get(kind)
+    if found is None:
+        try:
+            found = type(f"UnknownOutcome{kind.__name__}", (UnknownOutcome, kind), {})
+        except TypeError:  # there are classes that nothing may derive from
+            found = UnknownOutcome
+        _BLENDS[kind] = found
+    return found
+
+
+def _blend(kind: type[BaseException], message: str, state: dict[str, Any]) -> UnknownOutcome:
+    # The constructors of drivers differ in what they demand; handlers of their errors read the attributes.
+    both = _blend_of(kind)
+    mixed = both.__new__(both, message)
+    mixed.__dict__.update(state)
+    mixed.args = (message,)
+    return mixed
+
+
+def unknown_outcome(error: BaseException, what: str) -> UnknownOutcome:
     """Make an error that is both an :class:`UnknownOutcome` and of the driver's own class.
 
     :param error: what the driver raised.
     :param what: the work whose outcome is unknown, for the message.
     :returns: an exception to be raised ``from error``.
     """
+    if isinstance(error, UnknownOutcome):
+        return error
     message = f"the answer to {what} was lost, so it was applied once or not at all: {error}"
-    kind = type(error)
-    try:
-        both: type[UnknownOutcome] = type(
-            f"UnknownOutcome{kind.__name__}", (UnknownOutcome, kind), {}
-        )
-        # The constructors of drivers differ in what they demand; their handlers read the attributes.
-        mixed = both.__new__(both, message)
-        mixed.__dict__.update(error.__dict__)
-        mixed.args = (message,)
-        return mixed
-    except TypeError:
-        return UnknownOutcome(message)
+    return _blend(type(error), message, error.__dict__)
