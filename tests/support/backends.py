@@ -61,9 +61,10 @@ class Servers:
     """The servers of a test session, each found or started when a test first needs it.
 
     A server that the environment names is used: ``KAIROS_TEST_REDIS``, ``KAIROS_TEST_MONGO``,
-    ``KAIROS_TEST_POSTGRESQL``, ``KAIROS_TEST_MARIADB``. Without the variable the usual local address
-    is tried, then a server of our own is started. Where that is impossible the test is skipped; it
-    fails, though, when the variable promised a server, and when ``CI`` is ``true``.
+    ``KAIROS_TEST_POSTGRESQL``, ``KAIROS_TEST_MARIADB``. Without the variable one is started, which keeps
+    its data in memory and is many times faster than one that the system runs; where the program is
+    missing, one that answers at the usual local address will do. Where there is none the test is skipped;
+    it fails, though, when the variable promised a server, and when ``CI`` is ``true``.
     """
 
     def __init__(self) -> None:
@@ -76,21 +77,24 @@ class Servers:
 
     def start(self, make: Callable[[], Server | Group]) -> str:
         """Start a server for the rest of the session and return its URL."""
-        server = make()
-        self._own.callback(server.close)
         try:
-            return server.start().url
+            return self._start(make)
         except ServerMissing as error:
             give_up(error)
+
+    def _start(self, make: Callable[[], Server | Group]) -> str:
+        server = make()
+        self._own.callback(server.close)
+        return server.start().url
 
     def _find(
         self,
         variable: str,
-        usual: str | None,
+        usual: str,
         answers: Callable[[str], None],
         make: Callable[[], Server | Group],
     ) -> str:
-        """Return the URL of the server of that variable, else of the usual one, else of our own.
+        """Return the URL of the server of that variable, else of our own, else of the usual one.
 
         :param answers: raises an exception of any kind when there is no server at a URL.
         """
@@ -101,11 +105,13 @@ class Servers:
             except Exception as error:  # noqa: BLE001 - drivers have many, and all mean the same here
                 pytest.fail(f"{variable}={named} does not answer: {error}", pytrace=False)
             return named
-        if usual:
+        try:
+            return self._start(make)
+        except ServerMissing as error:
             with contextlib.suppress(Exception):
                 answers(usual)
                 return usual
-        return self.start(make)
+            give_up(error)
 
     @cached_property
     def redis(self) -> str:
@@ -116,7 +122,8 @@ class Servers:
     @cached_property
     def mongo(self) -> str:
         """Return the URL of a MongoDB server."""
-        return self._find("KAIROS_TEST_MONGO", None, _ping_mongo, Mongod)
+        usual = "mongodb://127.0.0.1:27017/"
+        return self._find("KAIROS_TEST_MONGO", usual, _ping_mongo, Mongod)
 
     @cached_property
     def postgresql(self) -> str:

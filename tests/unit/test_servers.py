@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ..support.backends import Servers
 from ..support.servers import (
     HOST,
     RedisServer,
@@ -33,19 +35,18 @@ input()
 """
 
 
-def test_a_missing_program_is_named_with_its_package() -> None:
-    class Missing(RedisServer):
-        programs = ("kairos-no-such-program",)
-        package = "Debian's nowhere"
+class Missing(RedisServer):
+    """A server whose program is not installed."""
 
-    with pytest.raises(
-        ServerMissing, match=r"kairos-no-such-program .* Debian's nowhere"
-    ) as caught:
+    programs = ("kairos-no-such-program",)
+    package = "Debian's nowhere"
+
+
+def test_a_missing_program_is_named_with_its_package() -> None:
+    with pytest.raises(ServerMissing, match="kairos-no-such-program .* Debian's nowhere") as caught:
         Missing().start()
-    assert (caught.value.program, caught.value.package) == (
-        "kairos-no-such-program",
-        "Debian's nowhere",
-    )
+    assert caught.value.program == "kairos-no-such-program"
+    assert caught.value.package == "Debian's nowhere"
 
 
 def test_a_server_that_ends_at_once_shows_its_log(launch: Callable[[Server], Server]) -> None:
@@ -131,3 +132,30 @@ def test_no_port_is_given_twice() -> None:
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert len({*ports, *map(int, done.stdout.split())}) == 40
+
+
+def test_without_a_server_tests_are_skipped_and_fail_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(Servers()) as servers:
+        monkeypatch.delenv("CI", raising=False)
+        with pytest.raises(pytest.skip.Exception, match="kairos-no-such-program"):
+            servers.start(Missing)
+        monkeypatch.setenv("CI", "true")
+        with pytest.raises(pytest.fail.Exception, match="kairos-no-such-program"):
+            servers.start(Missing)
+
+
+def test_a_server_that_the_environment_promises_must_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("KAIROS_TEST_REDIS", f"redis://{HOST}:{free_port()}/0")
+    with pytest.raises(pytest.fail.Exception, match="KAIROS_TEST_REDIS=.* does not answer"):
+        _ = Servers().redis
+
+
+def test_a_server_that_the_environment_names_is_used(
+    monkeypatch: pytest.MonkeyPatch, launch: Callable[[RedisServer], RedisServer]
+) -> None:
+    server = launch(RedisServer())
+    monkeypatch.setenv("KAIROS_TEST_REDIS", server.url)
+    assert Servers().redis == server.url
