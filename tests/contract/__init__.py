@@ -1,0 +1,1 @@
+"""One suite that every backend passes: what a series promises, sentence by sentence."""

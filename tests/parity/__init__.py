@@ -1,0 +1,1 @@
+"""What the original wrote is read, what it would have written is written, pushed equals unpushed."""
