@@ -180,6 +180,10 @@ class RelativeTime(_Time):
     def _shift(self, timestamp: int, steps: int) -> int:
         return timestamp + steps * self.step
 
+    def step_size(self, t0: Any = None, t1: Any = None) -> int:
+        """Return the seconds of a step, or of all buckets from t0 to t1."""
+        return self.step if t1 is None else super().step_size(t0, t1)
+
     def from_bucket(self, bucket: int) -> int:
         """Return the first second of a bucket."""
         return int(bucket) * self.step

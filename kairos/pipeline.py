@@ -296,8 +296,8 @@ def finish(
     for timestamp, value, _ in intervals:
         if transform is not None:
             if nested:
-                for r_time in value:
-                    value[r_time] = transform(value[r_time], r_size(r_time))
+                for r_time, row in value.items():
+                    value[r_time] = transform(row, r_size(r_time))
             else:
                 value = transform(value, i_size(timestamp))
         result[timestamp] = value
