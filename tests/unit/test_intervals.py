@@ -111,7 +111,7 @@ def bucket_by_calendar(calculator: Calculator, timestamp: int) -> int:
 
 
 @given(calculator=calculators, timestamp=seconds)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_bucket_holds_its_seconds(zone: str, calculator: Calculator, timestamp: int) -> None:
     bucket = calculator.to_bucket(timestamp)
     assert bucket == bucket_by_calendar(calculator, timestamp)

@@ -320,7 +320,7 @@ def reads(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(read=reads())
-@settings(max_examples=600)
+@settings(max_examples=400)
 def test_finish(read: dict[str, Any]) -> None:
     kind, interval, names = read["kind"], read["interval"], read["names"]
     hooks: list[dict[str, Any]] = []
