@@ -13,7 +13,7 @@ import os
 import time
 from binascii import crc_hqx
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib import import_module
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -49,6 +49,14 @@ _SLOTS: Final = 16384
 
 #: From so many connections on, a pool can spare one.
 _LARGE_POOL: Final = 32
+#: A pool whose connections are all in use is asked again after a pause, for so long, in seconds.
+_POOL_TIMEOUT: Final = 20.0
+_POOL_PAUSE: Final = 0.002
+
+
+class _Never(Exception):
+    """Stand for an error that a client does not have."""
+
 
 
 class Server:
@@ -59,6 +67,8 @@ class Server:
         self.client = client
         self.lost = (errors.ConnectionError, errors.TimeoutError)
         self._refused = errors.ResponseError
+        # Older clients have no error of its own for it, and no limit either unless they are given one.
+        self._exhausted: type[Exception] = getattr(errors, "MaxConnectionsError", _Never)
         parameter = inspect.signature(client.connection_pool.get_connection).parameters.get(
             "command_name"
         )
@@ -119,16 +129,15 @@ class Server:
         Taking a connection out of the pool and putting it back costs as much as packing a command, so one
         is kept for the next exchange. It goes back after a second, since the pool renews credentials then.
         """
-        pool = self.client.connection_pool
         now = time.monotonic()
         try:
             connection, since = self._kept.pop()
         except IndexError:
-            return pool.get_connection(*self._named), now
+            return self._from_pool(), now
         if self._pid != os.getpid():
             # Of the process that this one was forked from; the pool notices by itself.
             self._pid = os.getpid()
-            return pool.get_connection(*self._named), now
+            return self._from_pool(), now
         try:
             alive = now - since < 1 and not connection.can_read()
         except self.lost:
@@ -137,8 +146,23 @@ class Server:
             return connection, since
         if now - since < 1:
             connection.disconnect()
-        pool.release(connection)
-        return pool.get_connection(*self._named), now
+        self.client.connection_pool.release(connection)
+        return self._from_pool(), now
+
+    def _from_pool(self) -> Any:
+        """Return a connection of the pool; where all are in use, wait for one for a while.
+
+        By default a pool of redis-py 8 has 100 connections, and raises from the 101st greenlet on.
+        """
+        pool = self.client.connection_pool
+        end = time.monotonic() + _POOL_TIMEOUT
+        while True:
+            try:
+                return pool.get_connection(*self._named)
+            except self._exhausted:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_POOL_PAUSE)
 
     def __del__(self) -> None:
         if self._pid == os.getpid():
@@ -287,10 +311,8 @@ class Cluster:
 
     def _refresh(self) -> None:
         """Ask the cluster anew who owns what; where nobody answers, the next attempt tells."""
-        try:
+        with suppress(self._unreachable):
             self._client.nodes_manager.initialize()
-        except self._unreachable:
-            pass
 
 
 class Wire(Protocol):
