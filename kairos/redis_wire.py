@@ -311,7 +311,7 @@ class Cluster:
 
     def _refresh(self) -> None:
         """Ask the cluster anew who owns what; where nobody answers, the next attempt tells."""
-        with suppress(self._unreachable):
+        with suppress(*self._unreachable):
             self._client.nodes_manager.initialize()
 
 

@@ -11,7 +11,7 @@ import kairos
 from kairos import KairosException
 
 from ..support.backends import Backend
-from ..support.servers import RedisServer
+from ..support.servers import RedisServer, poll
 from .ledger import KEPT, Ledger, judge_everywhere
 
 pytestmark = pytest.mark.faults
@@ -49,10 +49,11 @@ def test_a_read_only_replica_of_redis(launch: Any) -> None:
 
     master = launch(RedisServer())
     replica = launch(RedisServer("--replicaof", "127.0.0.1", str(master.port)))
+    poll(lambda: replica.info()["master_link_status"] == "up", "the replica to be in sync")
     kinds = ("series", "histogram", "count", "gauge", "set")
     for kind in kinds:
         kairos.Timeseries(master.url, type=kind, prefix=kind, intervals=KEPT).insert("a", 3)
-    master.call("WAIT", "1", "5000")
+    poll(lambda: master.call("WAIT", "1", "1000") == 1, "the replica to have it all")
     for kind in kinds:
         there = kairos.Timeseries(master.url, type=kind, prefix=kind, intervals=KEPT)
         here = kairos.Timeseries(replica.url, type=kind, prefix=kind, intervals=KEPT)
