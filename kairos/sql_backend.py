@@ -827,6 +827,8 @@ class SqlBackend(Backend):
             self._make(self._create_ids, handle)
             self._ids_found = handle is None or handle.dialect.name != "sqlite"
 
+        guarded = handle is not None and (claiming or alone)
+
         def apply(connection: Connection) -> None:
             if alone:
                 self._lock_table(connection)
@@ -836,16 +838,18 @@ class SqlBackend(Backend):
             else:
                 writes = chain.from_iterable(group.writes for group in groups)
             rows = self._rows_of(writes, layout)
-            if alone and not layout.ruled and self._shape.rule != "append":
+            if not layout.ruled and self._shape.rule != "append":
                 for row in rows:
                     self._merge_row(connection, row)
-            elif rows:
-                self._upsert(connection, rows)
+                return
+            steps = self._upserts(rows)
+            if handle is not None and len(steps) > 1 and not guarded:
+                self._within_savepoint(handle, lambda handle: self._run_all(handle, steps))
+            else:
+                self._run_all(connection, steps)
 
-        if handle is None or not (claiming or alone or len(groups) > 1):
-            return apply
-        # Several statements, of which none shall stay if one of them fails.
-        return lambda connection: self._within_savepoint(connection, apply)
+        # Several statements, of which none shall stay in the caller's transaction if one of them fails.
+        return (lambda handle: self._within_savepoint(handle, apply)) if guarded else apply
 
     def _within_savepoint(
         self, handle: Connection, apply: Callable[[Connection], None]
@@ -928,43 +932,40 @@ class SqlBackend(Backend):
             return rows
         return [(*row[:4], bind(row[4]), *row[5:]) for row in rows]
 
-    def _upsert(self, connection: Connection, rows: list[Row]) -> None:
-        """Write rows by the fewest statements."""
+    def _upserts(self, rows: Sequence[Row]) -> Sequence[tuple[str, Row]]:
+        """Return the fewest statements that write rows, each with its parameters."""
         texts = self._statements
-        if texts.family.conflict is None:
-            for row in rows:
-                self._run(connection, texts.insert(1), row)
-            return
         if texts.unnest is not None:
-            for part in self._parts(rows, _BULK_ROWS):
-                columns = tuple(map(list, zip(*part, strict=True)))
-                connection.exec_driver_sql(texts.unnest, columns)
-            return
-        for part in self._parts(rows, self._most(connection)):
-            connection.exec_driver_sql(
-                texts.insert(len(part)), tuple(chain.from_iterable(part))
-            )
+            return [
+                (texts.unnest, tuple(map(list, zip(*part, strict=True))))
+                for part in self._parts(rows, _BULK_ROWS)
+            ]
+        most = _ROWS if texts.family.conflict is not None else 1
+        dialect = self._client.dialect
+        if dialect.name == "sqlite":
+            variables = 32766 if dialect.dbapi.sqlite_version_info >= (3, 32) else 999
+            most = min(most, variables // len(self._shape.columns))
+        return [
+            (texts.insert(len(part)), tuple(chain.from_iterable(part)))
+            for part in self._parts(rows, most)
+        ]
 
-    def _most(self, connection: Connection) -> int:
-        """Return how many rows one statement can write."""
-        if connection.dialect.name != "sqlite":
-            return _ROWS
-        driver: Any = connection.dialect.dbapi
-        variables = 32766 if driver.sqlite_version_info >= (3, 32) else 999
-        most: int = min(_ROWS, variables // len(self._shape.columns))
-        return most
+    def _run_all(self, connection: Connection, steps: Sequence[tuple[str, Row]]) -> None:
+        for sql, parameters in steps:
+            self._run(connection, sql, parameters)
 
-    def _parts(self, rows: list[Row], most: int) -> Iterator[list[Row]]:
+    def _parts(self, rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
         """Yield rows in parts that are small enough for a statement."""
-        if len(rows) == 1:
-            yield rows
+        if len(rows) <= 1:
+            if rows:
+                yield rows
             return
         if self._column.kind not in ("text", "bytes", "other") or "value" not in self._shape.payload:
-            iterator = iter(rows)
-            while part := list(islice(iterator, most)):
-                yield part
+            for start in range(0, len(rows), most):
+                yield rows[start : start + most]
             return
-        part, size = [], 0
+        part: list[Row] = []
+        size = 0
         for row in rows:
             value = row[4]
             length = len(value) if isinstance(value, (str, bytes)) else 1000
