@@ -14,6 +14,9 @@ from kairos.exceptions import InvalidType, InvalidValue, KairosException
 
 from .store import BOTH, MINUTE, TYPES, Store
 
+#: What is refused is refused before a client is asked, so one of each store's will do.
+pytestmark = pytest.mark.backends("=redis", "=mongo", "sqlite", "postgresql", "mariadb")
+
 NAIVE = datetime(2013, 3, 5)  # without a zone: that is the point
 
 
