@@ -1126,8 +1126,10 @@ class SqlBackend(Backend):
         if "value" in self._shape.payload and rows:
             rows = self._decoded(plan, names, rows, description)
         if len(names) == 1:
-            return {names[0]: self._arranged(rows)} if rows else {}
-        return {name: self._arranged(part) for name, part in _by_name(rows, names).items()}
+            return {names[0]: self._arranged(plan, names[0], rows)} if rows else {}
+        return {
+            name: self._arranged(plan, name, part) for name, part in _by_name(rows, names).items()
+        }
 
     def _decoded(
         self, plan: ReadPlan, names: Sequence[str], rows: Sequence[Row], description: Any
@@ -1146,8 +1148,10 @@ class SqlBackend(Backend):
                 raise DamagedData(f"{place}: {error}") from error
         return decoded
 
-    def _arranged(self, rows: Iterable[Row]) -> dict[int, dict[int | None, Any]]:
-        """Return rows by i_time and r_time, each bucket as the raw form of its type."""
+    def _arranged(
+        self, plan: ReadPlan, name: str, rows: Iterable[Row]
+    ) -> dict[int, dict[int | None, Any]]:
+        """Return the rows of a name by i_time and r_time, each bucket as the raw form of its type."""
         table: dict[int, dict[int | None, Any]] = {}
         i_time = r_time = None
         bucket: list[Row] = []
@@ -1157,9 +1161,13 @@ class SqlBackend(Backend):
                 bucket = table.setdefault(i_time, {}).setdefault(r_time, [])
             bucket.append(row)
         gather = self._gather
-        for cell in table.values():
+        for i_time, cell in table.items():
             for r_time, found in cell.items():
-                cell[r_time] = gather(found)
+                try:
+                    cell[r_time] = gather(found)
+                except DamagedData as error:
+                    place = self._where(name, plan.interval, i_time, r_time)
+                    raise DamagedData(f"{place}: {error}") from error
         return table
 
     def _gather(self, rows: Sequence[Row]) -> Any:
