@@ -1240,6 +1240,8 @@ class MongoSeries(_Arrays, MongoBackend, Series):
         return {"$concatArrays": [{"$ifNull": ["$value", []]}, {"$literal": delta}]}
 
     def _process_row(self, raw: Any) -> list[Any]:
+        if type(raw) is list and self._read_func is None and _RESTORED.isdisjoint(map(type, raw)):
+            return raw  # the usual row, numbers that are as they were
         return self._restored(self._check_row(raw))
 
     def _partials(self, plan: ReadPlan, merging: bool) -> frozenset[str]:
@@ -1358,7 +1360,7 @@ class MongoCount(MongoBackend, Count):
         return COUNT.merge(map(as_number, raws))
 
     def _process_row(self, raw: Any) -> Any:
-        count = as_number(raw)
+        count = raw if type(raw) is int else as_number(raw)
         return count if self._read_func is None else self._read_func(count)
 
 
