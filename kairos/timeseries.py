@@ -93,7 +93,8 @@ class Timeseries:
     :param prefix: Redis only: put before every key; a ':' is appended if it is missing.
     :param client_config: keyword arguments for the driver, when a URL is given.
     :param remember: seconds (or a step such as ``'2d'``) that the ``id`` of an insert is remembered for;
-        by default the longest retention of the intervals, or a day.
+        by default the longest retention of the intervals, or a day. Series of another prefix, type or set
+        of intervals remember for themselves.
     :param options: what the backend takes beyond these; see its class. An unknown one is a warning.
     :raises UnsupportedClient: for a client or URL of no known kind, or when its driver is missing.
     :raises UnsupportedType: for a type that the backend lacks.
@@ -297,7 +298,8 @@ class Timeseries:
 
         if isinstance(id, bool) or not isinstance(id, (str, int, UUID)):
             raise InvalidType(f"id must be text, a whole number or a UUID, not {id!r}")
-        text = str(id)
+        # A member of an enumeration is its value, whatever str() makes of it in this version of Python.
+        text = str.__str__(id) if isinstance(id, str) else str(id if isinstance(id, UUID) else int(id))
         if not text:
             raise InvalidValue("id must not be empty")
         key = self._series_key() + _digest(12, name, text)

@@ -580,10 +580,10 @@ def test_deleting_everything_forgets_events() -> None:
 def test_ids() -> None:
     series = make("count")
     its = uuid.uuid4()
-    for same in ((5, "5"), (its, str(its))):
+    for same in ((5, "5"), (its, str(its)), (Color.RED, "red")):
         for id in same:
             series.insert("a", id=id)
-    assert series.get("a", "minute") == {NOW: 2}
+    assert series.get("a", "minute") == {NOW: 3}
     for bad in (1.5, b"x", True, [], {}, object()):
         with pytest.raises(InvalidType, match="id must be text, a whole number or a UUID"):
             series.insert("a", id=bad)
@@ -591,7 +591,7 @@ def test_ids() -> None:
         series.insert("a", id="")
     # No id, no claim.
     series.insert("a", id=None)
-    assert series.get("a", "minute") == {NOW: 3}
+    assert series.get("a", "minute") == {NOW: 4}
 
 
 # --- housekeeping ----------------------------------------------------------------------------------------
