@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kairos import UnknownOutcome
+
+from ..support.servers import RedisServer
 
 #: Far more retention than a test takes, so that nothing expires, and every key must have an expiry.
 KEPT = {
@@ -88,6 +91,13 @@ def judge_everywhere(ledger: Ledger, series: Any, name: str, *, whole: bool = Tr
     if whole:
         one, other = (set(map(int, row)) for row in rows.values())
         assert one == other
+
+
+def has_replicated(master: RedisServer) -> bool:
+    """Tell whether every replica of a Redis server has all that was written to it."""
+    replication = master.info("INFO", "replication")
+    offsets = re.findall(r"offset=(\d+)", str(replication))
+    return bool(offsets) and set(offsets) == {replication["master_repl_offset"]}
 
 
 def in_threads(work: Callable[[int, threading.Event], None], threads: int) -> Callable[[], None]:

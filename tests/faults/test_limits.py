@@ -12,7 +12,7 @@ from kairos import KairosException
 
 from ..support.backends import Backend
 from ..support.servers import RedisServer, poll
-from .ledger import KEPT, Ledger, judge_everywhere
+from .ledger import KEPT, Ledger, has_replicated, judge_everywhere
 
 pytestmark = pytest.mark.faults
 
@@ -53,7 +53,7 @@ def test_a_read_only_replica_of_redis(launch: Any) -> None:
     kinds = ("series", "histogram", "count", "gauge", "set")
     for kind in kinds:
         kairos.Timeseries(master.url, type=kind, prefix=kind, intervals=KEPT).insert("a", 3)
-    poll(lambda: master.call("WAIT", "1", "1000") == 1, "the replica to have it all")
+    poll(lambda: has_replicated(master), "the replica to have it all")
     for kind in kinds:
         there = kairos.Timeseries(master.url, type=kind, prefix=kind, intervals=KEPT)
         here = kairos.Timeseries(replica.url, type=kind, prefix=kind, intervals=KEPT)
