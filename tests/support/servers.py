@@ -118,11 +118,12 @@ class _Estate:
     def _disown(self) -> None:
         """Leave everything to the parent, in a forked child."""
         if self._reaper is not None:
-            # The reaper must see the parent's end, whether or not the child lives on. Nothing is
-            # flushed: what is in the buffer is the parent's.
+            # The reaper must see the parent's end, whether or not the child lives on. The number of the
+            # file is kept: the object that owns it would close what has got it since.
             assert self._reaper.stdin is not None
-            with contextlib.suppress(OSError):
-                os.close(self._reaper.stdin.fileno())
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._reaper.stdin.fileno(), inheritable=False)
+            os.close(null)
             self._reaper = None
 
     def settle(self) -> None:
