@@ -54,9 +54,10 @@ def whole_seconds(timestamp: Any) -> int:
     :raises InvalidValue: for NaN, infinity and a naive datetime.
     :raises InvalidType: for what is no point in time at all.
     """
-    if type(timestamp) is int:
-        return timestamp
-    if isinstance(timestamp, datetime):
+    kind = type(timestamp)
+    if kind is int:
+        return timestamp  # type: ignore[no-any-return]
+    if kind is not float and isinstance(timestamp, datetime):
         if timestamp.utcoffset() is None:
             raise InvalidValue(
                 f"timestamp {timestamp!r} is naive: give it a tzinfo, its zone would be a guess"
@@ -459,15 +460,17 @@ class Target:
     :ivar i_bucket: the bucket of its step.
     :ivar r_bucket: the bucket of its resolution, None when the interval is coarse.
     :ivar i_start: the first second of ``i_bucket``; retention is counted from it.
+    :ivar key: what tells this bucket from all others of its series.
     :ivar at: the second that this target was placed at, None when it serves many.
     """
 
-    __slots__ = ("at", "i_bucket", "i_start", "interval", "r_bucket")
+    __slots__ = ("at", "i_bucket", "i_start", "interval", "key", "r_bucket")
 
     def __init__(
         self, interval: Interval, i_bucket: int, r_bucket: int | None, i_start: int
     ) -> None:
         self.at: int | None = None
+        self.key = interval.interval, i_bucket, r_bucket
         self.interval = interval
         self.i_bucket = i_bucket
         self.r_bucket = r_bucket

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from .exceptions import DamagedData, InvalidType, UnknownTransform
@@ -102,10 +103,26 @@ def writes_of(
 ) -> list[Write]:
     """Return the writes of one delta, one for each target of a placement."""
     make, kind = tuple.__new__, Write  # the constructor of a named tuple takes twice as long
+    found = placement.lifetimes
+    targets = found[1] if found and found[0] is now else lifetimes(placement, now)
     return [
         make(kind, (name, target, delta, ttl, timestamp if target.at is None else target.at))
-        for target, ttl in lifetimes(placement, now)
+        for target, ttl in targets
     ]
+
+
+class _Segment:
+    """Hold the values of one name that followed each other within one placement.
+
+    :ivar timestamp: the second of the last one.
+    """
+
+    __slots__ = ("placement", "timestamp", "values")
+
+    def __init__(self, placement: Placement, values: list[Any], timestamp: int) -> None:
+        self.placement = placement
+        self.values = values
+        self.timestamp = timestamp
 
 
 class Batch:
@@ -121,66 +138,85 @@ class Batch:
         self._schedule = schedule
         self._algebra = algebra
         self._intervals = intervals
-        self._segments: dict[str, list[tuple[Placement, list[Any], int]]] = {}
-        self._spread: tuple[int, Placement] | None = None
+        self._segments: dict[str, list[_Segment]] = {}
+        #: The last segment of each name.
+        self._open: dict[str, _Segment] = {}
+        self._placement = Placement(0, 0, ())
+        self._steps = 1 + abs(intervals)
         self.size = 0
 
     def __bool__(self) -> bool:
         return self.size > 0
 
     def _place(self, timestamp: int) -> Placement:
-        if not self._intervals:
-            return self._schedule.place(timestamp)
-        spread = self._spread
-        if spread is None or spread[0] != timestamp:
-            spread = timestamp, spread_out(self._schedule, timestamp, self._intervals)
-            self._spread = spread
-        return spread[1]
+        if self._intervals:
+            return spread_out(self._schedule, timestamp, self._intervals)
+        return self._schedule.place(timestamp)
 
     def add(self, name: str, values: Sequence[Any], timestamp: int) -> None:
         """Add encoded values of a name for a second; none at all touch no bucket."""
         if not values:
             return
-        placement = self._place(timestamp)
-        self.size += len(values) * (1 + abs(self._intervals))
-        segments = self._segments.get(name)
-        if segments is None:
-            self._segments[name] = [(placement, list(values), timestamp)]
+        placement = self._placement
+        if not placement.start <= timestamp < placement.end:
+            self._placement = placement = self._place(timestamp)
+        self.size += len(values) * self._steps
+        segment = self._open.get(name)
+        if segment is not None and segment.placement is placement:
+            segment.values += values
+            segment.timestamp = timestamp
             return
-        last, collected, _ = segments[-1]
-        if last is placement:
-            collected.extend(values)
-            segments[-1] = last, collected, timestamp
-        else:
-            segments.append((placement, list(values), timestamp))
+        self._open[name] = segment = _Segment(placement, [*values], timestamp)
+        self._segments.setdefault(name, []).append(segment)
 
     def writes(self, now: Placement) -> Iterator[Write]:
         """Yield one write per bucket, or several in a row for one with very many values."""
-        current = {target.interval.interval: target for target in now.targets}
         algebra = self._algebra
+        make, kind = tuple.__new__, Write
+        folded: list[Any] = []
+        delta: Any = None
         for name, segments in self._segments.items():
-            buckets: dict[tuple[str, int, int | None], tuple[Target, list[Any], list[int]]] = {}
-            for placement, values, timestamp in segments:
-                for target in placement.targets:
-                    at = timestamp if target.at is None else target.at
-                    key = target.interval.interval, target.i_bucket, target.r_bucket
-                    found = buckets.get(key)
-                    if found is None:
-                        # A bucket of one segment shares the list of that segment, all others copy.
-                        buckets[key] = target, values, [at, 1]
-                        continue
-                    bucket, collected, state = found
-                    if state[1]:
-                        collected = list(collected)
-                        buckets[key] = bucket, collected, state
-                        state[1] = 0
-                    collected.extend(values)
-                    state[0] = at
-            for target, values, (at, _) in buckets.values():
-                ttl = time_to_live(target, current[target.interval.interval])
-                delta = algebra.fold(values)
-                for part in algebra.split(delta, WRITE_VALUES):
-                    yield Write(name, target, part, ttl, at)
+            buckets: dict[tuple[str, int, int | None], _Bucket] = {}
+            for segment in segments:
+                values = segment.values
+                for target, ttl in lifetimes(segment.placement, now):
+                    at = segment.timestamp if target.at is None else target.at
+                    bucket = buckets.get(target.key)
+                    if bucket is None:
+                        buckets[target.key] = _Bucket(target, ttl, values, at)
+                    else:
+                        bucket.add(values, at)
+            for bucket in buckets.values():
+                if bucket.values is not folded:
+                    folded = bucket.values
+                    delta = algebra.fold(folded)
+                parts = (delta,) if len(folded) <= WRITE_VALUES else algebra.split(delta, WRITE_VALUES)
+                for part in parts:
+                    yield make(kind, (name, bucket.target, part, bucket.ttl, bucket.timestamp))
+
+
+class _Bucket:
+    """Collect the values for one bucket; while they are those of one segment, they are not copied."""
+
+    __slots__ = ("_own", "target", "timestamp", "ttl", "values")
+
+    def __init__(
+        self, target: Target, ttl: int | None, values: list[Any], timestamp: int
+    ) -> None:
+        self.target = target
+        self.ttl = ttl
+        self.values = values
+        self.timestamp = timestamp
+        self._own = False
+
+    def add(self, values: list[Any], timestamp: int) -> None:
+        """Add the values of a later segment."""
+        if self._own:
+            self.values += values
+        else:
+            self.values = self.values + values
+            self._own = True
+        self.timestamp = timestamp
 
 
 def spread_out(schedule: Schedule, timestamp: int, intervals: int) -> Placement:
@@ -197,13 +233,8 @@ def spread_out(schedule: Schedule, timestamp: int, intervals: int) -> Placement:
 
 def group_writes(writes: Iterable[Write]) -> Iterator[Group]:
     """Yield the writes in groups of bounded size."""
-    group: list[Write] = []
-    for write in writes:
-        group.append(write)
-        if len(group) >= GROUP_WRITES:
-            yield Group(None, group)
-            group = []
-    if group:
+    remaining = iter(writes)
+    while group := list(islice(remaining, GROUP_WRITES)):
         yield Group(None, group)
 
 

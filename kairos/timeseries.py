@@ -333,21 +333,24 @@ class Timeseries:
             raise InvalidValue("this series has no intervals: nothing can be written to it")
         if isinstance(inserts, Mapping):
             batch = Batch(self._schedule, self._algebra, intervals)
-            for name, values, moment in self._mapped(inserts):
-                batch.add(name, values, moment)
+            self._fill(batch, inserts)
             self._send(batch, own)
             return
         self._stream(inserts, intervals, own)
 
-    def _mapped(self, inserts: Mapping[Any, Any]) -> Iterator[tuple[str, list[Any], int]]:
-        """Yield (name, encoded values, second) of a mapping of inserts."""
+    def _fill(self, batch: Batch, inserts: Mapping[Any, Any]) -> None:
+        """Add a mapping of inserts to a batch, once all of it has been checked."""
         now = int(time.time())
+        checked: dict[Any, str] = {}
         for timestamp, names in inserts.items():
             moment = now if timestamp is None else whole_seconds(timestamp)
-            if not isinstance(names, Mapping):
+            if not isinstance(names, (dict, Mapping)):  # dict alone is told at a tenth of the cost
                 raise InvalidType(f"bulk_insert: {timestamp!r} needs a mapping of names, not {names!r}")
             for name, values in names.items():
-                yield check_name(name, "name"), self._values(values), moment
+                plain = checked.get(name)
+                if plain is None:
+                    plain = checked[name] = check_name(name, "name")
+                batch.add(plain, self._values(values), moment)
 
     def _stream(self, inserts: Iterable[Any], intervals: int, own: Any) -> None:
         """Write an iterable of entries, chunk by chunk."""
