@@ -867,42 +867,37 @@ class SqlBackend(Backend):
 
     def _rows_of(self, writes: Iterable[Write], layout: Layout) -> list[Row]:
         """Return the rows to be written, each but once, in the order that all writers keep to."""
-        rule, count = self._shape.rule, layout.count
-        rows: dict[Row, Any] = {}
-        appended: list[Row] = []
+        shape = self._shape
+        found: dict[Row, Any] = {}
         checked: set[str] = set()
+        collect = self._collect
         for write in writes:
-            name, target, delta = write.name, write.target, write.delta
+            name = write.name
             if name not in checked:
                 self._check_stored(name, layout)
                 checked.add(name)
-            assert isinstance(target, SqlTarget)
-            place = (name, *target.place)
-            if rule == "add":
-                for key, amount in self._amounts(delta):
-                    row = place + key
-                    rows[row] = rows[row] + amount if row in rows else amount
-            elif rule == "replace":
-                rows[place] = delta
-            elif rule == "ignore":
-                rows.update(((*place, value), None) for value in delta)
-            else:
-                appended.extend([(*place, value) for value in delta])
+            target: Any = write.target
+            collect(found, (name, *target.place), write.delta)
+        if shape.rule == "append":
+            rows: list[Row] = [(*place, value) for place, values in found.items() for value in values]
+            first, step = _arrivals.take(len(rows))
+            rows = [(*row, first + n * step) for n, row in enumerate(rows)]
+        else:
+            rows = _ordered(found)
+            if layout.count is not None:
+                rows = [(*row, layout.count(found[row])) for row in rows]
+            elif shape.rule != "ignore":
+                rows = [(*row, found[row]) for row in rows]
+        if "value" not in shape.payload:
+            return rows
         if layout.check is not None:
-            values = rows.values() if rule == "replace" else map(itemgetter(4), chain(rows, appended))
-            for value in values:
-                layout.check(value)
-        if rule == "append":
-            first, step = _arrivals.take(len(appended))
-            return self._bound([(*row, first + n * step) for n, row in enumerate(appended)])
-        if rule == "ignore":
-            return self._bound(_ordered(rows))
-        if count is not None:
-            return [(*row, count(rows[row])) for row in _ordered(rows)]
-        return self._bound([(*row, rows[row]) for row in _ordered(rows)])
+            for row in rows:
+                layout.check(row[4])
+        bind = self._column.bind
+        return rows if bind is None else [(*row[:4], bind(row[4]), *row[5:]) for row in rows]
 
-    def _amounts(self, delta: Any) -> Iterable[tuple[Row, Any]]:
-        """Yield what a delta of the rule ``add`` adds to which values."""
+    def _collect(self, rows: dict[Row, Any], place: Row, delta: Any) -> None:
+        """Add a delta to what is to be written, by name, interval, buckets and the key within them."""
         raise NotImplementedError
 
     def _check_stored(self, name: str, layout: Layout) -> None:
@@ -924,13 +919,6 @@ class SqlBackend(Backend):
                         f"interval {shown(interval)} has {len(interval)} characters: table "
                         f"{self._table_name!r} holds {longest_interval}"
                     )
-
-    def _bound(self, rows: list[Row]) -> list[Row]:
-        """Return rows with their values as the driver takes them."""
-        bind = self._column.bind
-        if bind is None or "value" not in self._shape.payload:
-            return rows
-        return [(*row[:4], bind(row[4]), *row[5:]) for row in rows]
 
     def _upserts(self, rows: Sequence[Row]) -> Sequence[tuple[str, Row]]:
         """Return the fewest statements that write rows, each with its parameters."""
@@ -1197,21 +1185,19 @@ class SqlBackend(Backend):
         return {}
 
     def _sum(self, factor: str = "") -> str:
-        """Return the expression of the sum of values, times a factor.
-
-        Sums of 64-bit integers are computed in a type that holds them; SQLite has none and adds up the
-        halves of each number.
-        """
+        """Return the expression of the sum of values, times a factor; it is exact for whole numbers."""
         value = self._statements.column("value")
-        if self._column.kind != "int":
-            return f"SUM({value}{factor})"
+        wide = {"postgresql": "NUMERIC", "mysql": "DECIMAL(40, 0)"}
         family = family_of(self._client.dialect)
-        if family == "sqlite":
-            return f"SUM(({value} >> 32){factor}), SUM(({value} & 4294967295){factor})"
-        if factor or family is None:
-            wide = "DECIMAL(40, 0)" if family == "mysql" else "NUMERIC"
-            return f"SUM(CAST({value} AS {wide}){factor})"
-        return f"SUM({value})"
+        if factor and self._column.kind == "int" and family in wide:
+            # Other sums are made in a wider type without being asked.
+            value = f"CAST({value} AS {wide[family]})"
+        return f"SUM({value}{factor})"
+
+    def _checked_columns(self) -> list[str]:
+        """Return the columns of which SQLite has to tell that they hold numbers: it takes anything."""
+        numbers = ["count"] if self._column.kind not in ("float", "int") else ["value", "count"]
+        return [column for column in numbers if column in self._shape.payload]
 
     def _fetch_partials(
         self, plan: ReadPlan, names: Sequence[str], parameters: Row, layout: Layout
@@ -1223,30 +1209,28 @@ class SqlBackend(Backend):
         offered = self._partial_columns()
         wanted = [partial for partial in offered if partial in plan.partials]
         columns = [offered[partial] for partial in wanted]
-        numeric = self._column.kind in ("float", "int") and "value" in self._shape.payload
-        stored = "count" if self._shape.payload == ("count",) else "value" if numeric else None
-        if family == "sqlite" and stored:
-            # Any column of SQLite may hold anything; text would count as 0.
-            kinds = "'integer'" if self._column.kind == "int" and numeric else "'integer', 'real'"
-            columns.append(f"MIN(typeof({self._statements.column(stored)}) IN ({kinds}))")
+        # Text is greater than any number there, and would be added up as 0.
+        checked = self._checked_columns() if family == "sqlite" else []
+        columns.extend(f"MAX({self._statements.column(column)})" for column in checked)
         sql = self._statements.aggregate(columns, len(names), plan.interval.coarse, plan.condense)
-        rows, _ = self._query(sql, parameters)
-        split = family == "sqlite" and numeric and self._column.kind == "int" and "sum" in wanted
+        try:
+            rows, _ = self._query(sql, parameters)
+        except DBAPIError as error:
+            if "integer overflow" not in str(error.orig):
+                raise
+            return self._computed_partials(plan, names, parameters)
+        numbers = {int} if self._column.kind == "int" and "value" in checked else {int, float}
         result: Rows = {}
         parts = {names[0]: rows} if len(names) == 1 else _by_name(rows, names)
         for name, part in parts.items():
-            table = result[name] = {} if part else result.setdefault(name, {})
+            table = result[name] = {}
             for i_time, r_time, *found in part:
-                if family == "sqlite" and stored and not found.pop():
+                if checked and not numbers.issuperset(map(type, found)):
                     return self._computed_partials(plan, names, parameters)
-                if split:
-                    at = wanted.index("sum")
-                    found[at : at + 2] = [(found[at] << 32) + found[at + 1]]
-                numbers = {
+                table.setdefault(i_time, {})[r_time] = {
                     partial: self._partial(partial, number)
-                    for partial, number in zip(wanted, found, strict=True)
+                    for partial, number in zip(wanted, found, strict=False)
                 }
-                table.setdefault(i_time, {})[r_time] = numbers
         return result
 
     def _partial(self, partial: str, number: Any) -> Any:
@@ -1481,6 +1465,9 @@ class SqlSeries(SqlBackend, Series):
 
     _shape = Shape(("value", "insert_time"), (), "append")
 
+    def _collect(self, rows: dict[Row, Any], place: Row, delta: Any) -> None:
+        rows.setdefault(place, []).extend(delta)
+
     def _gather(self, rows: Sequence[Row]) -> list[Any]:
         return [row[2] for row in rows]
 
@@ -1499,8 +1486,10 @@ class SqlHistogram(SqlBackend, Histogram):
 
     _shape = Shape(("value", "count"), ("value",), "add")
 
-    def _amounts(self, delta: Any) -> Iterable[tuple[Row, Any]]:
-        return (((value,), count) for value, count in delta.items())
+    def _collect(self, rows: dict[Row, Any], place: Row, delta: Any) -> None:
+        for value, count in delta.items():
+            key = (*place, value)
+            rows[key] = rows.get(key, 0) + count
 
     def _gather(self, rows: Sequence[Row]) -> dict[Any, Any]:
         if len(rows) == 1:
@@ -1534,8 +1523,8 @@ class SqlCount(SqlBackend, Count):
 
     _shape = Shape(("count",), (), "add")
 
-    def _amounts(self, delta: Any) -> Iterable[tuple[Row, Any]]:
-        return (((), delta),)
+    def _collect(self, rows: dict[Row, Any], place: Row, delta: Any) -> None:
+        rows[place] = rows[place] + delta if place in rows else delta
 
     def _gather(self, rows: Sequence[Row]) -> Any:
         return rows[0][2] if len(rows) == 1 else sum(_whole(row[2]) for row in rows)
@@ -1557,6 +1546,9 @@ class SqlGauge(SqlBackend, Gauge):
 
     _shape = Shape(("value",), (), "replace")
 
+    def _collect(self, rows: dict[Row, Any], place: Row, delta: Any) -> None:
+        rows[place] = delta
+
     def _gather(self, rows: Sequence[Row]) -> Any:
         return rows[-1][2]
 
@@ -1568,6 +1560,9 @@ class SqlSet(SqlBackend, Set):
     """Keep sets in SQL: a row per distinct value."""
 
     _shape = Shape(("value",), ("value",), "ignore")
+
+    def _collect(self, rows: dict[Row, Any], place: Row, delta: Any) -> None:
+        rows.update(((*place, value), None) for value in delta)
 
     def _gather(self, rows: Sequence[Row]) -> set[Any]:
         return {row[2] for row in rows}

@@ -338,16 +338,20 @@ class Statements:
 
     def aggregate(self, columns: Sequence[str], names: int, coarse: bool, condense: bool) -> str:
         """Return the statement that reads aggregates of a range: i_time, r_time, them, name if several."""
-        group = [self._quote("i_time")]
-        if not condense and not coarse:
-            group.append(self._quote("r_time"))
-        shown = [group[0], group[1] if len(group) > 1 else "NULL", *columns]
-        if names > 1:
-            group.append(self._quote("name"))
-            shown.append(group[-1])
-        return self.finish(
-            f"SELECT {', '.join(shown)}{self._range(names, coarse)} GROUP BY {', '.join(group)}"
-        )
+        known = (*columns, names, coarse, condense)
+        sql = self._selects.get(known)
+        if sql is None:
+            group = [self._quote("i_time")]
+            if not condense and not coarse:
+                group.append(self._quote("r_time"))
+            shown = [group[0], group[1] if len(group) > 1 else "NULL", *columns]
+            if names > 1:
+                group.append(self._quote("name"))
+                shown.append(group[-1])
+            sql = self._selects[known] = self.finish(
+                f"SELECT {', '.join(shown)}{self._range(names, coarse)} GROUP BY {', '.join(group)}"
+            )
+        return sql
 
 
 def listed(count: int) -> str:
