@@ -79,6 +79,8 @@ _TEXT: Final = 1_000_000
 _DELETES: Final = 10_000
 #: A transaction that the store has rolled back is tried so often.
 _ATTEMPTS: Final = 20
+#: And one that has met a row which it did not find, so often.
+_RACES: Final = 4
 
 
 
@@ -182,30 +184,30 @@ def _commits_by_itself(connection: Connection) -> bool:
     return bool(getter() if getter else getattr(driver, "autocommit", False))
 
 
-def _code(error: DBAPIError) -> Any:
-    """Return the SQLSTATE of an error, the number of MySQL's, or None."""
+def _codes(error: DBAPIError) -> set[Any]:
+    """Return what a driver gives of an error: its SQLSTATE, the number of MySQL's, or both."""
     origin: Any = error.orig
-    state = getattr(origin, "sqlstate", None) or getattr(origin, "pgcode", None)
-    if state is None and getattr(origin, "args", None):
-        state = origin.args[0]
-        if isinstance(state, dict):
-            state = state.get("C")
-    return state
+    first = origin.args[0] if getattr(origin, "args", None) else None
+    if isinstance(first, dict):
+        first = first.get("C")
+    return {getattr(origin, "sqlstate", None), getattr(origin, "pgcode", None), first}
 
 
 #: Deadlock, serialization failure, lock not available; MySQL's deadlock, lock wait timeout, changed row.
 _ROLLED_BACK: Final = frozenset({"40P01", "40001", "55P03", 1213, 1205, 1020})
 _LOCKED: Final = ("database is locked", "database table is locked", "database schema is locked")
+#: MySQL's and MariaDB's: out of range, wrong text for the column, too long, a CHECK that fails.
+_REFUSED: Final = frozenset({1264, 1292, 1366, 1406, 3819, 4025})
 _MISSING: Final = frozenset({"42P01", "42S02", 1146})
 
 
 def _is_rolled_back(error: DBAPIError) -> bool:
     """Tell whether an error proves that nothing of the transaction is or will be applied."""
-    return _code(error) in _ROLLED_BACK or str(error.orig).startswith(_LOCKED)
+    return bool(_codes(error) & _ROLLED_BACK) or str(error.orig).startswith(_LOCKED)
 
 
 def _is_missing(error: DBAPIError) -> bool:
-    return _code(error) in _MISSING or str(error.orig).startswith("no such table")
+    return bool(_codes(error) & _MISSING) or str(error.orig).startswith("no such table")
 
 
 # --- the backend -------------------------------------------------------------------------------------
@@ -719,7 +721,8 @@ class SqlBackend(Backend):
             except DBAPIError as error:
                 attempt += 1
                 if self._is_undone(error):
-                    if attempt < _ATTEMPTS:
+                    # A row that is in the way has been made by now, unless it is another's for good.
+                    if attempt < (_RACES if isinstance(error, IntegrityError) else _ATTEMPTS):
                         _pause(attempt)
                         continue
                 elif committing:
@@ -789,12 +792,12 @@ class SqlBackend(Backend):
             else:
                 self._check_handle(handle)
                 self._work(groups, handle)(handle)
-        except (DataError, IntegrityError) as error:
+        except DBAPIError as error:
+            if not (isinstance(error, (DataError, IntegrityError)) or _codes(error) & _REFUSED):
+                raise
             raise InvalidValue(
                 f"table {self._table_name!r} does not take a value: {error.orig}"
             ) from error
-        except DBAPIError:
-            raise
         except (StatementError, UnicodeError, OverflowError) as error:
             raise InvalidValue(
                 f"table {self._table_name!r} does not take a value: {error}"

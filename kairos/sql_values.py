@@ -446,7 +446,9 @@ class Values:
             raise self._refuse(value, "it is None", InvalidType)
         if self.bind is not None:
             try:
-                self.bind(value)
+                bound = self.bind(value)
+                if isinstance(self.type, Enum) and bound not in self.type.enums:
+                    raise LookupError(f"it is none of {', '.join(self.type.enums)}")
             except (ValueError, LookupError, ArithmeticError, StatementError) as error:
                 raise self._refuse(value, error) from error
             except (TypeError, AttributeError) as error:
