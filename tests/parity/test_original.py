@@ -89,7 +89,7 @@ def as_float(kind: str) -> str | None:
 class Place:
     """Say where both libraries find the same data."""
 
-    def __init__(self, store: Store, kind: str, tmp_path: Path) -> None:
+    def __init__(self, store: Store, kind: str) -> None:
         self.kind = kind
         self.inserts = COUNTS if kind == "count" else INSERTS
         self.request: dict[str, Any] = {
@@ -106,7 +106,7 @@ class Place:
             self.options["prefix"] = prefix
             self.client = store.client
         else:
-            self.request.update(sqlite=str(tmp_path / "kairos.db"))
+            self.request.update(sqlite=store.client.url.database)
             self.client = store.client
 
     def ours(self) -> Any:
@@ -169,12 +169,12 @@ def check(theirs: list[Any], calls: list[Any], series: Any, model: oracle.Model)
 @pytest.mark.backends("redis", "sqlite")
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("first", ["original", "kairos"])
-def test_both_on_one_store(store: Store, kind: str, first: str, tmp_path: Path) -> None:
+def test_both_on_one_store(store: Store, kind: str, first: str) -> None:
     if store.name not in ("redis", "sqlite"):
         pytest.skip("where the original can go")
     if store.kind == "sql" and kind == "set":
         pytest.skip("the original had no sets on SQL")
-    place = Place(store, kind, tmp_path)
+    place = Place(store, kind)
     model = oracle.Model(kind, INTERVALS, float if kind != "count" else int)
 
     def note() -> None:
