@@ -79,6 +79,12 @@ _TEXT: Final = 1_000_000
 _DELETES: Final = 10_000
 #: A transaction that the store has rolled back is tried so often.
 _ATTEMPTS: Final = 20
+#: How transactions are begun by hand. SQLite takes its one lock at once: it cannot wait for it later.
+_BEGIN: Final[Mapping[str, str]] = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "BEGIN ISOLATION LEVEL READ COMMITTED",
+    "mysql": "BEGIN",
+}
 #: And one that has met a row which it did not find, so often.
 _RACES: Final = 4
 
@@ -204,6 +210,16 @@ _MISSING: Final = frozenset({"42P01", "42S02", 1146})
 def _is_rolled_back(error: DBAPIError) -> bool:
     """Tell whether an error proves that nothing of the transaction is or will be applied."""
     return bool(_codes(error) & _ROLLED_BACK) or str(error.orig).startswith(_LOCKED)
+
+
+def _is_refused(error: DBAPIError) -> bool:
+    """Tell whether the store does not take a value, or what is made of it."""
+    codes = _codes(error)
+    # Classes of SQLSTATE: data exceptions, and violated constraints.
+    states = (code for code in codes if isinstance(code, str))
+    return isinstance(error, (DataError, IntegrityError)) or bool(
+        codes & _REFUSED or any(re.fullmatch(r"2[23]\w{3}", state) for state in states)
+    )
 
 
 def _is_missing(error: DBAPIError) -> bool:
@@ -360,8 +376,8 @@ class SqlBackend(Backend):
         self._layout: Layout | None = None
         self._ids_found = False
         self._settled = False
-        #: Whether the driver begins no transaction by itself (SQLite only).
-        self._explicit = False
+        #: How a transaction is begun where the driver commits every statement by itself.
+        self._explicit: str | None = None
         self._writer = engine
         self._reader = engine
         self._statements = self._texts(None)
@@ -407,15 +423,16 @@ class SqlBackend(Backend):
         driver: Any = connection.connection.driver_connection
         if family == "sqlite":
             isolation = getattr(driver, "isolation_level", "")
-            self._explicit = getattr(driver, "autocommit", None) is True or (
+            if getattr(driver, "autocommit", None) is True or (
                 isolation is None and not driver.in_transaction
-            )
-        elif family is not None:
-            other = family == "postgresql" and connection.get_isolation_level() != "READ COMMITTED"
-            if other or _commits_by_itself(connection):
-                # All that a write consists of is correct at this level, and it has to be a transaction.
+            ):
+                self._explicit = _BEGIN[family]
+        elif family is not None and _commits_by_itself(connection):
+            self._explicit = _BEGIN[family]
+        elif family == "postgresql":
+            if connection.get_isolation_level() != "READ COMMITTED":
+                # All that a write consists of is correct at this level, and fails less.
                 self._writer = engine.execution_options(isolation_level="READ COMMITTED")
-        if family == "postgresql":
             # Saves the round trips of BEGIN and ROLLBACK around a single SELECT.
             self._reader = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._settled = True
@@ -605,7 +622,7 @@ class SqlBackend(Backend):
         """
         if handle is not None and handle.dialect.name == "sqlite":
             # The caller's transaction may hold the one lock there is.
-            self._begin(handle)
+            self._begin(handle, "BEGIN")
             create(handle)
             return
         for attempt in range(_ATTEMPTS):
@@ -613,11 +630,13 @@ class SqlBackend(Backend):
                 with self._sharing.lock, self._client.connect() as connection:
                     self._settle(connection)
                     if connection.dialect.name == "sqlite":
-                        self._begin(connection, "BEGIN IMMEDIATE")
-                    elif family_of(connection.dialect) == "postgresql":
+                        self._begin(connection, _BEGIN["sqlite"])
+                    elif self._explicit:
+                        self._begin(connection, self._explicit)
+                    if family_of(connection.dialect) == "postgresql":
                         self._lock_table(connection)
                     create(connection)
-                    if connection.dialect.name == "sqlite":
+                    if self._explicit or connection.dialect.name == "sqlite":
                         connection.exec_driver_sql("COMMIT")
                     connection.commit()
                     return
@@ -675,13 +694,13 @@ class SqlBackend(Backend):
         count: int = self._run(connection, sql, parameters).rowcount
         return count
 
-    def _begin(self, connection: Connection, how: str = "BEGIN") -> None:
-        """Begin a transaction where SQLite's driver would put it off, or leave it out."""
+    def _begin(self, connection: Connection, how: str) -> None:
+        """Begin a transaction where the driver would put it off, or leave it out."""
         if not connection.in_transaction():
-            # An application may have taken over what this does to the driver.
+            # An application may have taken over what this does to SQLite's driver.
             connection.begin()
         driver: Any = connection.connection.driver_connection
-        if not driver.in_transaction:
+        if connection.dialect.name != "sqlite" or not driver.in_transaction:
             connection.exec_driver_sql(how)
 
     def _query(self, sql: str, parameters: Row) -> tuple[Sequence[Row], Any]:
@@ -707,7 +726,7 @@ class SqlBackend(Backend):
                 work = prepare()
                 with self._sharing.lock, self._writer.connect() as connection:
                     if self._explicit:
-                        self._begin(connection, "BEGIN IMMEDIATE")
+                        self._begin(connection, self._explicit)
                     try:
                         result = work(connection)
                         committing = True
@@ -735,7 +754,7 @@ class SqlBackend(Backend):
         """Roll a transaction back that the driver knows nothing of; closing does it for all others."""
         if self._explicit and not connection.invalidated:
             driver: Any = connection.connection.driver_connection
-            if driver.in_transaction:
+            if connection.dialect.name != "sqlite" or driver.in_transaction:
                 connection.exec_driver_sql("ROLLBACK")
 
     def _is_undone(self, error: DBAPIError) -> bool:
@@ -793,7 +812,7 @@ class SqlBackend(Backend):
                 self._check_handle(handle)
                 self._work(groups, handle)(handle)
         except DBAPIError as error:
-            if not (isinstance(error, (DataError, IntegrityError)) or _codes(error) & _REFUSED):
+            if not _is_refused(error):
                 raise
             raise InvalidValue(
                 f"table {self._table_name!r} does not take a value: {error.orig}"
@@ -861,7 +880,7 @@ class SqlBackend(Backend):
         if handle.dialect.name == "sqlite":
             if getattr(driver, "isolation_level", "") is not None:
                 # Else releasing the savepoint would commit it.
-                self._begin(handle)
+                self._begin(handle, "BEGIN")
         elif family_of(handle.dialect) is not None and _commits_by_itself(handle):
             apply(handle)
             return

