@@ -788,7 +788,8 @@ class RedisBackend(Backend):
 
 def _no_such(key: bytes, kind: str) -> DamagedData:
     return DamagedData(
-        f"Redis key {key.decode(errors='replace')!r} holds no {kind}: nothing of this insert was written"
+        f"Redis key {key.decode(errors='replace')!r} holds no {kind}, or one that would leave 64 bits: "
+        "nothing of this insert was written"
     )
 
 
