@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 #: The types, and the configurations of intervals that most tests take.
 TYPES = ("series", "histogram", "count", "gauge", "set")
 MINUTE = {"minute": {"step": 60}}
@@ -63,6 +65,11 @@ class Store:
         return {
             key: value for key, value in options.items() if own.get(key, self.kind) == self.kind
         }
+
+    def needs_events(self) -> None:
+        """Skip the rest of a test where inserts cannot be given an ``id``."""
+        if self.name == "fakeredis":
+            pytest.skip("a server without scripting knows no ids")
 
     # --- looking -----------------------------------------------------------------------------------------
 

@@ -145,6 +145,7 @@ def test_bulks_in_opposite_orders_do_not_block_each_other(store: Store, kind: st
 
 
 def test_an_event_that_is_delivered_many_times_at_once_counts_once(store: Store) -> None:
+    store.needs_events()
     series = store.make("count")
 
     def work(number: int) -> None:

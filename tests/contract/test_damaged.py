@@ -93,11 +93,16 @@ def test_redis_numbers_that_are_none(store: Store) -> None:
     count.insert("good", 3, timestamp=90)
     coarse, fine = (count._prefix + f"bad:{end}" for end in ("minute:1", "hour:0:1"))
     store.client.sadd(count._prefix + "bad:hour:0", "1")
-    for text in ("many", "", "1x", "nan", "inf", "0x5", b"\xff"):
+    texts: list[str | bytes] = ["many", "", "1x", "nan", "inf", "0x5", b"\xff"]
+    if store.name == "redis-decode":
+        texts.pop()  # that client decodes by itself
+    for text in texts:
         for key in (coarse, fine):
             store.client.set(key, text)
         assert_damaged(count, "minute", coarse)
         assert_damaged(count, "hour", fine)
+        if store.name == "fakeredis":
+            continue  # which adds to more than a server does
         before = store.look()
         with pytest.raises(DamagedData, match="bad"):
             count.insert("bad", 3, timestamp=90)

@@ -74,7 +74,7 @@ def fill(
 
 def compare(series: Any, model: oracle.Model, names: Any, interval: str, **keywords: Any) -> None:
     """Compare every way to read around every moment."""
-    for timestamp in MOMENTS[::3]:
+    for timestamp in MOMENTS[::4]:
         got = series.get(names, interval, timestamp=timestamp, **keywords)
         assert got == model.get(names, interval, timestamp, **keywords)
         assert list(got) == sorted(got)
@@ -87,22 +87,18 @@ def test_reads_are_those_of_the_model(store: Store, kind: str, clock: Clock) -> 
         {"start": SUNDAY, "end": SUNDAY + 2 * 3600},
         {"start": SUNDAY - 61, "steps": 4},
         {"end": SUNDAY + 3 * DAY, "steps": 5},
-        {"start": -2 * DAY, "end": 1},
+        {"start": -7200, "end": 1},
     ]
     wide: list[dict[str, Any]] = [
         {"start": SUNDAY - 40 * DAY, "end": SUNDAY + 70 * DAY},
         {"start": -400 * DAY, "end": 40 * DAY},
     ]
-    for interval, names in itertools.product(
-        CONFIGURATIONS, ("a", list(NAMES), "none", ["none", "a"])
-    ):
-        for condense in (False, True):
+    for interval, names in itertools.product(CONFIGURATIONS, ("a", list(NAMES), ["none", "a"])):
+        for condense in (False, True) if names == "a" else (True,):
             compare(series, model, names, interval, condense=condense)
         step = oracle.parse(CONFIGURATIONS[interval]["step"])
         spans = ranges if isinstance(step, int) else ranges + wide
         for span in spans:
-            if step == 7 and span.get("end", 0) == 1:
-                continue
             for stages in ({}, {"condense": True}, {"collapse": True}):
                 got = series.series(names, interval, **span, **stages)
                 expected = model.series(names, interval, **span, **stages)
@@ -111,22 +107,26 @@ def test_reads_are_those_of_the_model(store: Store, kind: str, clock: Clock) -> 
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("name", ["mean", "count", "min", "max", "sum", "rate"])
-def test_named_transforms_are_those_of_the_model(
-    store: Store, kind: str, name: str, clock: Clock
-) -> None:
+def test_named_transforms_are_those_of_the_model(store: Store, kind: str, clock: Clock) -> None:
     configurations = {key: CONFIGURATIONS[key] for key in ("minute", "hour", "week")}
     series, model = fill(kind, store, configurations, seed=11)
-    span = {"start": SUNDAY - DAY, "end": SUNDAY + 8 * DAY}
-    near = {"start": SUNDAY - 120, "end": SUNDAY + 7000}
-    for interval, names in itertools.product(configurations, ("a", list(NAMES), "none")):
-        for stages in ({}, {"condense": True}, {"collapse": True}):
-            for place in (near, span) if interval == "week" else (near,):
-                got = series.series(names, interval, transform=name, **place, **stages)
-                assert got == model.series(names, interval, named=name, **place, **stages)
-        for stages in ({}, {"condense": True}):
-            got = series.get(names, interval, timestamp=SUNDAY, transform=name, **stages)
-            assert got == model.get(names, interval, SUNDAY, named=name, **stages)
+    spans = {
+        "minute": {"start": SUNDAY - 120, "end": SUNDAY + 600},
+        "hour": {"start": SUNDAY - 120, "end": SUNDAY + 7000},
+        "week": {"start": SUNDAY - DAY, "end": SUNDAY + 8 * DAY},
+    }
+    for name in ("mean", "count", "min", "max", "sum", "rate"):
+        for interval, names in itertools.product(configurations, ("a", list(NAMES))):
+            stages: dict[str, bool]
+            for stages in ({}, {"condense": True}, {"collapse": True}):
+                keywords: dict[str, Any] = {**spans[interval], **stages}
+                got = series.series(names, interval, transform=name, **keywords)
+                assert got == model.series(names, interval, named=name, **keywords)
+            for condense in (False, True):
+                got = series.get(
+                    names, interval, timestamp=SUNDAY, transform=name, condense=condense
+                )
+                assert got == model.get(names, interval, SUNDAY, named=name, condense=condense)
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -159,17 +159,17 @@ def test_any_inserts_read_as_those_of_the_model(store: Store, kind: str, clock: 
 def test_iterate_yields_what_a_series_over_all_data_returns(
     store: Store, kind: str, clock: Clock
 ) -> None:
-    configurations = {key: CONFIGURATIONS[key] for key in ("week", "weekly", "month", "year")}
+    configurations = {key: CONFIGURATIONS[key] for key in ("week", "weekly", "year")}
     series, model = fill(kind, store, configurations, seed=13)
-    for interval in configurations:
-        for names in ("a", list(NAMES)):
-            ends = [model.properties(name)[interval] for name in oracle._list(names)]
-            first, last = min(each["first"] for each in ends), max(each["last"] for each in ends)
-            whole = model.series(names, interval, start=first, end=last)
-            expected: list[Any] = list(whole.items())
-            if interval != "weekly":
-                expected = [item for row in whole.values() for item in row.items()]
-            assert list(series.iterate(names, interval)) == expected
+    for interval, names in (("week", "a"), ("weekly", list(NAMES)), ("year", list(NAMES))):
+        ends = [model.properties(name)[interval] for name in oracle._list(names)]
+        first, last = min(each["first"] for each in ends), max(each["last"] for each in ends)
+        whole = model.series(names, interval, start=first, end=last)
+        expected: list[Any] = list(whole.items())
+        if interval != "weekly":
+            expected = [item for row in whole.values() for item in row.items()]
+        assert list(series.iterate(names, interval)) == expected
+        if interval == "year":
             condensed = model.series(names, interval, start=first, end=last, condense=True)
             got = list(series.iterate(names, interval, condense=True))
             assert got == list(condensed.items())

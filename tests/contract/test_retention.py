@@ -57,23 +57,25 @@ def assert_left(store: Store, got: set[int], expected: int, step: int) -> None:
             assert expected - step <= seconds <= expected + step
 
 
+AGES = [0, 59, 300, 3599, 3 * 3600, 86400, 86400 * 3, 86400 * 30, -7200]
+
+
 @pytest.mark.backends("redis", "mongo")
 @pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize("age", [0, 59, 300, 3599, 3 * 3600, 86400, 86400 * 3, 86400 * 30, -7200])
-def test_expiry_counts_from_the_bucket_of_the_data(
-    store: Store, kind: str, age: int, clock: Clock
-) -> None:
+def test_expiry_counts_from_the_bucket_of_the_data(store: Store, kind: str, clock: Clock) -> None:
     series = store.numbers(kind, KEPT)
-    timestamp = NOW - age
-    series.insert("a", 3, timestamp)
-    got = lifetimes(store, series, clock)
-    assert set(got) == {
-        (interval, oracle.bucket_of(oracle.parse(config["step"]), timestamp))
-        for interval, config in KEPT.items()
-    }
-    for (interval, _), seconds in got.items():
-        expected = left(interval, timestamp, NOW)
-        assert_left(store, seconds, expected, SECONDS[interval])
+    for age in AGES:
+        timestamp = NOW - age
+        series.insert("a", 3, timestamp)
+        got = lifetimes(store, series, clock)
+        assert set(got) == {
+            (interval, oracle.bucket_of(oracle.parse(config["step"]), timestamp))
+            for interval, config in KEPT.items()
+        }
+        for (interval, _), seconds in got.items():
+            expected = left(interval, timestamp, NOW)
+            assert_left(store, seconds, expected, SECONDS[interval])
+        series.delete_all()
 
 
 @pytest.mark.backends("redis", "mongo")
@@ -119,7 +121,8 @@ def test_no_key_is_ever_without_an_expiry(store: Store, kind: str, clock: Clock)
         series.insert("b", 2, timestamp, intervals=-2)
     series.bulk_insert({timestamp: {"a": [1, 2], "c": [2]} for timestamp in moments})
     series.bulk_insert([(timestamp, "d", 3) for timestamp in moments], intervals=1)
-    series.insert("e", 4, id="an event")
+    if store.name != "fakeredis":
+        series.insert("e", 4, id="an event")
     # A caller's pipeline may be cut off between two commands: no prefix of them may leave such a key.
     options = {} if store.name == "redis-cluster" else {"transaction": False}
     pipeline = store.client.pipeline(**options)

@@ -28,7 +28,6 @@ READ_FUNCS: dict[str, Any] = {
     "none": None,
     "float": float,
     "number": as_number,
-    "int": lambda v: int(float(v)),
 }
 
 
@@ -87,9 +86,7 @@ def filled(store: Store, kind: str, seed: int, values: list[Any], **options: Any
 
 SPANS: list[tuple[str, dict[str, Any]]] = [
     ("minute", {"start": 0, "end": 720}),
-    ("minute", {"start": 240, "end": 300}),
     ("hour", {"start": 0, "end": 7300}),
-    ("hour", {"start": 14400, "steps": 2}),
     ("day", {"start": 0, "steps": 4}),
     ("month", {"start": 0, "steps": 3}),
 ]
@@ -99,32 +96,36 @@ SPANS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("read_func", list(READ_FUNCS))
 def test_series(store: Store, kind: str, read_func: str, monkeypatch: pytest.MonkeyPatch) -> None:
     both = Both(filled(store, kind, 3, VALUES, read_func=READ_FUNCS[read_func]), monkeypatch)
-    names: list[Any] = ["a", ["a", "b"], ["b", "none", "b"], "none"]
     stages: list[dict[str, bool]] = [{}, {"condense": True}, {"collapse": True}]
-    for name, (interval, span), wanted, stage in itertools.product(names, SPANS, WANTED, stages):
+    if read_func == "none":
+        nothing: list[Any] = [("hour", {"start": 14400, "steps": 2})]
+        cases = [*itertools.product(["a", ["b", "none", "a"]], SPANS, WANTED, stages)]
+        cases += itertools.product(["a", ["none"]], nothing, WANTED, stages)
+    else:
+        cases = [*itertools.product(["a", ["a", "b"]], SPANS[:2], WANTED[::2], stages)]
+    for name, (interval, span), wanted, stage in cases:
         if stage == {"condense": True} and interval in ("minute", "month"):
             continue
         both.compare("series", name, interval, transform=wanted, **span, **stage)
     if kind == "series":
-        assert both.pushed > 40
+        assert both.pushed >= 10
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_get_and_iterate(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     both = Both(filled(store, kind, 5, VALUES), monkeypatch)
-    wanted_alone = [*NAMES, set(NAMES)]
-    for name, interval, wanted in itertools.product(("a", ["a", "b"]), INTERVALS, wanted_alone):
-        for timestamp in (60, 86400 * 5):
-            for stage in ({}, {"condense": True}):
-                both.compare("get", name, interval, timestamp=timestamp, transform=wanted, **stage)
+    for name, interval, wanted in itertools.product(("a", ["a", "b"]), INTERVALS, NAMES):
+        condense = interval in ("hour", "day") and name == "a"
+        both.compare("get", name, interval, timestamp=60, transform=wanted, condense=condense)
+    for interval in INTERVALS:
+        for stage in ({}, {"condense": True}):
+            both.compare("get", "a", interval, timestamp=86400 * 5, transform=set(NAMES), **stage)
+            both.compare("get", "a", interval, timestamp=60, transform=set(NAMES), **stage)
     series = both.series
-    for interval in ("hour", "day", "month"):
-        got = outcome(
-            lambda interval=interval: list(series.iterate("a", interval, transform="count"))
-        )
-        series_of_all = series.series("a", interval, start=0, end=86400 * 31 + 5, transform="count")
-        if interval == "month":
-            assert got == typed(list(series_of_all.items()))
+    whole = series.series("a", "month", start=0, end=86400 * 31 + 5, transform="count")
+    assert typed(list(series.iterate("a", "month", transform="count"))) == typed(
+        list(whole.items())
+    )
 
 
 @pytest.mark.parametrize("kind", ["series", "histogram", "set", "gauge"])
@@ -133,7 +134,7 @@ def test_text(store: Store, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     series = filled(store, kind, 7, ["b", "a", "B", "10", "9", "\u00e4", "a ", ""], **options)
     both = Both(series, monkeypatch)
     stages: list[dict[str, bool]] = [{}, {"condense": True}, {"collapse": True}]
-    for wanted, (interval, span), stage in itertools.product(WANTED, SPANS, stages):
+    for wanted, (interval, span), stage in itertools.product(WANTED, SPANS[:2], stages):
         for name in ("a", ["a", "b"]):
             both.compare("series", name, interval, transform=wanted, **span, **stage)
 
@@ -159,7 +160,7 @@ def test_other_types_of_values(
             continue
         options = {"value_type": value_type} if store.kind == "sql" else {}
         both = Both(filled(store, kind, 9, values[value_type], space=kind, **options), monkeypatch)
-        for wanted, (interval, span) in itertools.product(WANTED, SPANS[:4]):
+        for wanted, (interval, span) in itertools.product(WANTED, SPANS[:2]):
             for stage in ({}, {"condense": True}, {"collapse": True}):
                 both.compare("series", ["a", "b"], interval, transform=wanted, **span, **stage)
 
