@@ -274,8 +274,10 @@ class SqlBackend(Backend):
 
     - A call is one transaction, made with one upsert per row: concurrent writers lose nothing, and a
       bucket has one row. Rows are written in a fixed order, so that writers do not block each other in
-      a circle. ``connection=`` hands in a connection of the caller's, whose transaction decides; if that
-      one commits by itself, each statement stands for itself.
+      a circle. An engine that commits every statement (``isolation_level="AUTOCOMMIT"``) makes no
+      difference. ``connection=`` hands in a connection of the caller's, whose transaction decides; what
+      takes several statements (an ``id``, bulk inserts, tables without the rule below) is kept whole by a
+      savepoint, unless that connection commits every statement: then each stands for itself.
     - A transaction is repeated only if the store says that it was rolled back (deadlock, serialization
       failure, lock timeout, a locked SQLite file), and only if it is not the caller's. Neither kairos nor
       SQLAlchemy repeats anything after a lost connection: ``pool_pre_ping`` tests connections before they
@@ -288,7 +290,10 @@ class SqlBackend(Backend):
     - Counts are doubles, exact below 2**53 (SQLite: 64-bit integers as long as they are whole), and read
       as int while they are whole.
     - Tables without the rule of uniqueness, as the original made them, and dialects of no known upsert
-      are written by UPDATE and INSERT, one writer at a time. Rows that were there twice are merged.
+      are written by UPDATE and INSERT, one writer at a time. Rows that were there twice are merged. On
+      SQLite and PostgreSQL a unique index on ``(name, interval, i_time, COALESCE(r_time,
+      -9223372036854775807))``, and ``value`` for histograms and sets of numbers, makes upserts possible
+      there, too; it may have any name.
     - Data that is out of the window stays until :meth:`expire`, whenever it was written.
     - A SQLite file that is given as a URL is switched to WAL, with a busy timeout of 30 seconds and
       ``synchronous=NORMAL``: what was acknowledged survives SIGKILL of the process, as the kernel has it,

@@ -35,13 +35,14 @@ class Unknown(DefaultDialect):
 
 
 def dialect_of(name: str) -> Dialect:
-    made: dict[str, Any] = {
-        "sqlite": lambda: sqlite.dialect(paramstyle="qmark"),
-        "postgresql": lambda: postgresql.dialect(paramstyle="pyformat"),
-        "mysql": lambda: mysql.dialect(paramstyle="format"),
-        "unknown": lambda: Unknown(paramstyle="named"),
+    made: dict[str, tuple[Any, str]] = {
+        "sqlite": (sqlite.dialect, "qmark"),
+        "postgresql": (postgresql.dialect, "pyformat"),
+        "mysql": (mysql.dialect, "format"),
+        "unknown": (Unknown, "named"),
     }
-    dialect: Dialect = made[name]()
+    make, paramstyle = made[name]
+    dialect: Dialect = make(paramstyle=paramstyle)
     return dialect
 
 
