@@ -191,6 +191,20 @@ def test_a_mongo_client_means_the_database_kairos(store: Store) -> None:
 
 
 @pytest.mark.backends("mongo")
+def test_the_path_of_a_mongo_url_is_the_database(store: Store) -> None:
+    made = store.make("count")
+    made.insert("a", 3, timestamp=90)
+    base, question, query = store.backend.url.partition("?")
+    url = f"{base.rstrip('/')}/{store.mongo_database(made).name}{question}{query}"
+    options: dict[str, Any] = {"client_config": {"database": "another"}}
+    series = Timeseries(url, type="count", intervals=BOTH, **options)
+    assert series.get("a", "minute", timestamp=90) == {60: 3}
+    assert (
+        store.mongo_database(Timeseries(base.rstrip("/") + "/" + question + query)).name == "kairos"
+    )
+
+
+@pytest.mark.backends("mongo")
 def test_a_mongo_escape_character(store: Store) -> None:
     made = store.make("histogram")
     database = store.mongo_database(made)

@@ -290,6 +290,60 @@ def test_values_come_back_in_the_type_that_the_store_keeps(store: Store, kind: s
     assert list(map(type, values)) == list(map(type, expected))
 
 
+@pytest.mark.backends("mongo")
+def test_mongo_holds_what_bson_holds(store: Store) -> None:
+    from bson import ObjectId
+
+    values: list[Any] = [
+        ObjectId(),
+        datetime(2013, 3, 5, 12, 34, 56),
+        {"a": {"b.c": [1, {"d": None}]}},
+        b"\x00\xff",
+        True,
+        2**40,
+        1.5,
+        "text",
+    ]
+    series, gauge, distinct = (store.make(kind) for kind in ("series", "gauge", "set"))
+    for value in values:
+        for each in (series, gauge):
+            each.insert("a", value, timestamp=90)
+        assert gauge.get("a", "minute", timestamp=90) == {60: value}
+        if not isinstance(value, dict):
+            distinct.insert("a", value, timestamp=90)
+    (row,) = series.get("a", "hour", timestamp=90).values()
+    assert row == values
+    assert list(map(type, row)) == list(map(type, values))
+    hashable = {value for value in values if not isinstance(value, dict)}
+    assert distinct.get("a", "minute", timestamp=90) == {60: hashable}
+    series.insert("b", [[1, 2], [3]], timestamp=90)
+    assert series.get("b", "minute", timestamp=90) == {60: [[1, 2], [3]]}
+
+
+@pytest.mark.backends("redis")
+def test_redis_gives_bytes_without_an_encoding(store: Store) -> None:
+    if store.name == "redis-decode":
+        pytest.skip("that client decodes by itself")
+    expected: dict[str, Any] = {
+        "series": [b"\xff", b"5"],
+        "histogram": {b"\xff": 1, b"5": 1},
+        "gauge": b"5",
+        "set": {b"\xff", b"5"},
+    }
+    for kind, row in expected.items():
+        series = store.make(kind, encoding=None)
+        series.insert("a", [b"\xff", 5], timestamp=90)
+        assert series.get("a", "minute", timestamp=90) == {60: row}
+        assert series.get("a", "hour", timestamp=90, condense=True) == {0: row}
+        latin = store.make(kind, encoding="latin-1", space="latin")
+        latin.insert("a", "\u00ff", timestamp=90)
+        assert "\u00ff" in latin.get("a", "minute", timestamp=90)[60]
+        assert any(
+            b"\xff" in str(each[2]).encode() or "\\xff" in str(each[2])
+            for each in store.look(latin)
+        )
+
+
 def test_arrival_order_is_kept_while_the_clock_stands_still_or_jumps_back(
     store: Store, clock: Clock
 ) -> None:

@@ -93,6 +93,41 @@ def test_gregorian_steps_count_nominal_days(store: Store, clock: Clock) -> None:
             assert_left(store, seconds, expected, oracle.NOMINAL[str(step)])
 
 
+@pytest.mark.backends("redis", "mongo")
+def test_each_of_several_steps_has_its_own_expiry(store: Store, clock: Clock) -> None:
+    series = store.make("count", KEPT)
+    series.insert("a", 1, NOW, intervals=2)
+    series.insert("b", 1, NOW, intervals=-2)
+    series.bulk_insert({NOW: {"c": [1]}, NOW - 600: {"c": [1]}}, intervals=1)
+    got = lifetimes(store, series, clock)
+    for interval, config in KEPT.items():
+        step = oracle.parse(config["step"])
+        for steps in (-2, -1, 0, 1, 2):
+            start = oracle.shifted(step, NOW, steps)
+            expected = left(interval, start, NOW)
+            seconds = got[interval, oracle.bucket_of(step, start)]
+            assert_left(store, seconds, expected, SECONDS[interval])
+
+
+@pytest.mark.backends("redis")
+def test_a_pipeline_that_breaks_off_leaves_no_key_without_an_expiry(
+    store: Store, clock: Clock
+) -> None:
+    if store.name in ("fakeredis", "redis-cluster"):
+        pytest.skip("whose pipelines take plain commands only")
+    series = store.make("series", KEPT)
+    series.insert("a", 1)
+    pipeline = store.client.pipeline(transaction=False)
+    series.insert("b", 1, pipeline=pipeline)
+    series.bulk_insert({NOW: {"c": [1, 2]}}, pipeline=pipeline)
+    # Each call is a single command, which the server runs as a whole.
+    assert len(pipeline.command_stack) == 2
+    pipeline.command_stack.pop()
+    pipeline.execute()
+    assert series.list() == ["a", "b"]
+    assert all(store.client.ttl(key) > 0 for key in store.redis_keys(series))
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_write_out_of_the_window_is_there_for_one_more_step(
     store: Store, kind: str, clock: Clock
