@@ -15,6 +15,11 @@ from . import oracle
 from .conftest import Clock
 from .store import TYPES, Store, as_number
 
+#: The heaviest tests of the suite run on one client for each kind of server.
+pytestmark = pytest.mark.backends(
+    *("=redis", "redis-cluster", "=mongo", "mongo-replicaset", "sqlite", "postgresql", "mariadb")
+)
+
 DAY = 86400
 #: Sunday, 2012-12-30 12:00:00 UTC; the New Year that follows cuts a week in two.
 SUNDAY = 1356868800
