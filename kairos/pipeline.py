@@ -374,10 +374,12 @@ def _arrange_coarse(
     empty: Callable[[], Any],
 ) -> tuple[Any, bool]:
     """Return the row of one interval without resolutions, and whether it holds data."""
+    if not plan.joined:
+        for row in cells[0].values():
+            return row, True
+        return empty(), False
     present = [bool(cell) for cell in cells]
     values = [next(iter(cell.values())) if cell else empty() for cell in cells]
-    if not plan.joined:
-        return values[0], present[0]
     return _join(values, present, stages, algebra), any(present) or callable(stages.join_rows)
 
 

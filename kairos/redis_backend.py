@@ -301,17 +301,20 @@ class RedisBackend(Backend):
         arguments: list[bytes] = [b"", b"" if event is None else b"%d" % event.remember]
         lists: dict[bytes, tuple[bytes, list[bytes]]] = {}
         last: Any = None
+        named, start = "", b""
         target: Any  # a RedisTarget, as _target_class says
         for name, target, delta, ttl, _ in writes:
-            start = (self._prefix + name).encode()
+            if name is not named:
+                named, start = name, (self._prefix + name).encode()
             seconds = b"" if ttl is None else b"%d" % ttl
             if target.r_bucket is None:
                 keys.append(start + target.i_end)
             else:
                 keys.append(start + target.r_end)
-                found = lists.get(start + target.i_end)
+                key = start + target.i_end
+                found = lists.get(key)
                 if found is None:
-                    lists[start + target.i_end] = seconds, [target.member]
+                    lists[key] = seconds, [target.member]
                 else:
                     found[1].append(target.member)
             if self._ambiguous:
@@ -410,6 +413,10 @@ class RedisBackend(Backend):
         ]
         first_keys = [keys[0] for keys, _ in calls]
         replies = self._wire.execute(commands, first_keys, repeatable)
+        if replies.count(1) == len(replies):
+            # All were applied, which is the rule.
+            self._scripting = True
+            return replies
         if any(isinstance(reply, Exception) for reply in replies):
             self._load(script, commands, first_keys, replies, repeatable)
         for reply, (its, _) in zip(replies, calls, strict=True):
@@ -538,16 +545,17 @@ class RedisBackend(Backend):
         """Yield batches of commands with their keys, take the replies, and return the rows."""
         interval = plan.interval
         cells = [
-            (name, bucket, self._key(name, interval, bucket, None))
+            (name, bucket, b"%b%d" % (start, bucket))
             for name in dict.fromkeys(plan.names)
+            for start in (f"{self._prefix}{name}:{interval.interval}:".encode(),)
             for bucket in plan.buckets
         ]
-        rows: Rows = {}
+        rows: Rows = {name: {} for name in plan.names}
         if interval.coarse:
             values = yield from self._values_at([key for _, _, key in cells], plan)
             for (name, bucket, _), raw in zip(cells, values, strict=True):
                 if raw is not None:
-                    rows.setdefault(name, {})[bucket] = {None: raw}
+                    rows[name][bucket] = {None: raw}
             return rows
         if self._strings and self._sorting and not plan.partials:
             sortable = [not _unsortable(name) for name in plan.names]
@@ -556,16 +564,18 @@ class RedisBackend(Backend):
                 if found is not None:
                     return found
         replies = yield [(b"SMEMBERS", key) for _, _, key in cells], [key for _, _, key in cells]
-        places: list[tuple[str, int, int]] = []
+        resolutions: list[list[int]] = []
         keys: list[bytes] = []
-        for (name, bucket, key), members in zip(cells, replies, strict=True):
-            for member in _checked(members, key):
-                places.append((name, bucket, _resolution(member, key)))
-                keys.append(key + b":" + member)
-        values = yield from self._values_at(keys, plan)
-        for (name, bucket, resolution), raw in zip(places, values, strict=True):
-            if raw is not None:
-                rows.setdefault(name, {}).setdefault(bucket, {})[resolution] = raw
+        for (_, _, key), members in zip(cells, replies, strict=True):
+            resolutions.append(_resolutions(_checked(members, key), key))
+            start = key + b":"
+            keys += [start + member for member in members]
+        raws = iter((yield from self._values_at(keys, plan)))
+        for (name, bucket, _), its in zip(cells, resolutions, strict=True):
+            # Takes as many of the values as this bucket has resolutions.
+            row = _present(zip(its, raws, strict=False))
+            if row:
+                rows[name][bucket] = row
         if plan.condense and plan.partials:
             return _condensed(rows)
         return rows
@@ -576,17 +586,13 @@ class RedisBackend(Backend):
         """Read the rows at keys; None stands for a key that does not exist."""
         if plan.partials:
             count_command = cast(bytes, self._count_command)
-            replies = yield [(count_command, key) for key in keys], keys
-            counts = (_checked(reply, key) for reply, key in zip(replies, keys, strict=True))
+            counts = _all_checked((yield [(count_command, key) for key in keys], keys), keys)
             return [{"count": count} if count else None for count in counts]
         if self._strings and not self._cluster and len(keys) > 1:
             return (yield from self._strings_at(keys))
         command, *rest = self._read_command
-        replies = yield [(command, key, *rest) for key in keys], keys
-        return [
-            _checked(reply, key) if self._strings else _checked(reply, key) or None
-            for reply, key in zip(replies, keys, strict=True)
-        ]
+        values = _all_checked((yield [(command, key, *rest) for key in keys], keys), keys)
+        return values if self._strings else [value or None for value in values]
 
     def _strings_at(
         self, keys: Sequence[bytes]
@@ -627,28 +633,32 @@ class RedisBackend(Backend):
             # SORT takes lists too; this refuses all but sets.
             commands.append((b"SCARD", key))
         replies = yield commands, keys
-        rows: Rows = {}
+        rows: Rows = {name: {} for name, _, _ in cells}
         missing: list[tuple[str, int, int, bytes]] = []
         for (name, bucket, key), reply, size in zip(cells, replies[::2], replies[1::2], strict=True):
             _checked(size, key)
             if isinstance(reply, Exception) and not _refused(reply, "WRONGTYPE"):
                 self._sorting = False
                 return None
-            members = iter(_checked(reply, key))
-            for member, raw in zip(members, members, strict=True):
-                resolution = _resolution(member, key)
-                if raw is None:
+            members, values = _checked(reply, key)[::2], reply[1::2]
+            resolutions = _resolutions(members, key)
+            row = _present(zip(resolutions, values, strict=True))
+            if row:
+                rows[name][bucket] = row
+            if len(row) < len(values):
+                missing += [
+                    (name, bucket, resolution, key + b":" + member)
+                    for resolution, member, raw in zip(resolutions, members, values, strict=True)
                     # Gone, or of another type.
-                    missing.append((name, bucket, resolution, key + b":" + member))
-                else:
-                    rows.setdefault(name, {}).setdefault(bucket, {})[resolution] = raw
+                    if raw is None
+                ]
         if missing:
             keys = [key for _, _, _, key in missing]
             replies = yield [(b"GET", key) for key in keys], keys
             for (name, bucket, resolution, key), reply in zip(missing, replies, strict=True):
                 raw = _checked(reply, key)
                 if raw is not None:
-                    rows.setdefault(name, {}).setdefault(bucket, {})[resolution] = raw
+                    rows[name].setdefault(bucket, {})[resolution] = raw
         return rows
 
     def _fetch_custom(self, plan: ReadPlan, fetch: Callable[[Any, str], Any]) -> Rows:
@@ -812,6 +822,27 @@ def _checked(reply: Any, key: bytes) -> Any:
             raise DamagedData(f"Redis key {place!r}: {reply}") from reply
         raise reply
     return reply
+
+
+def _all_checked(replies: list[Any], keys: Sequence[bytes]) -> list[Any]:
+    """Return replies, or raise what the first refusal says of its key."""
+    if any(issubclass(kind, Exception) for kind in set(map(type, replies))):
+        for reply, key in zip(replies, keys, strict=True):
+            _checked(reply, key)
+    return replies
+
+
+def _present(pairs: Iterable[tuple[int, Any]]) -> dict[int | None, Any]:
+    """Return what holds data, of resolution buckets with their raw rows."""
+    return {resolution: raw for resolution, raw in pairs if raw is not None}
+
+
+def _resolutions(members: Iterable[bytes], key: bytes) -> list[int]:
+    """Return the resolution buckets that the set at a key lists."""
+    try:
+        return list(map(int, members))
+    except ValueError:
+        return [_resolution(member, key) for member in members]
 
 
 def _resolution(member: bytes, key: bytes) -> int:

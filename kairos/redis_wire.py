@@ -187,9 +187,10 @@ class Server:
         replies: list[Any] = []
         try:
             connection.send_packed_command((packed,), check_health=False)
+            read = connection.read_response
             for _ in range(count):
                 try:
-                    replies.append(connection.read_response(disable_decoding=True))
+                    replies.append(read(disable_decoding=True))
                 except self._refused as error:
                     replies.append(error)
         except BaseException:
@@ -327,16 +328,15 @@ class Wire(Protocol):
 
 def _exchanges(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
     """Yield packed commands in parts of bounded size, with their number."""
-    parts: list[bytes] = []
-    size = 0
-    for command in commands:
-        packed = _pack(command)
-        if parts and (size + len(packed) > _BYTES or len(parts) >= _COMMANDS):
-            yield b"".join(parts), len(parts)
-            parts, size = [], 0
-        parts.append(packed)
-        size += len(packed)
-    if parts:
+    for at in range(0, len(commands), _COMMANDS):
+        parts: list[bytes] = []
+        size = 0
+        for packed in map(_pack, commands[at : at + _COMMANDS]):
+            size += len(packed)
+            if size > _BYTES and parts:
+                yield b"".join(parts), len(parts)
+                parts, size = [], len(packed)
+            parts.append(packed)
         yield b"".join(parts), len(parts)
 
 
