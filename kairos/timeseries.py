@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar, Final
 
@@ -278,19 +279,21 @@ class Timeseries:
         event = None
         if id is not None:
             event = self._event(
-                name, id, moment, lambda at: self._place(name, delta, at, now, intervals)
+                name, id, moment, partial(self._place, name, delta, now=now, intervals=intervals)
             )
         self._write([Group(event, writes)], own)
 
     def _place(self, name: str, delta: Any, timestamp: int, now: int, intervals: int) -> list[Write]:
         """Return the writes of one delta for a timestamp, one for every bucket that it touches."""
         schedule = self._schedule
+        # Without a retention the current time makes no difference.
+        current = schedule.now(now) if self._expires else schedule.place(timestamp)
         if intervals:
             placement = spread_out(schedule, timestamp, _whole(intervals))
+        elif current.start <= timestamp < current.end:
+            placement = current
         else:
             placement = schedule.place(timestamp)
-        # Without a retention the current time makes no difference.
-        current = schedule.now(now) if self._expires else placement
         return writes_of(name, delta, timestamp, placement, current)
 
     def _event(self, name: str, id: Any, timestamp: int, writes_at: Any) -> Event:
@@ -397,10 +400,7 @@ class Timeseries:
     ) -> Group:
         delta = self._algebra.fold(values)
         now = int(time.time())
-
-        def writes_at(timestamp: int) -> list[Write]:
-            return self._place(name, delta, timestamp, now, intervals)
-
+        writes_at = partial(self._place, name, delta, now=now, intervals=intervals)
         return Group(self._event(name, id, moment, writes_at), writes_at(moment))
 
     def _send(self, batch: Batch, own: Any) -> None:
@@ -845,8 +845,7 @@ class Count(Timeseries):
     _type = "count"
     _algebra = COUNT
 
-    def _encode_value(self, value: Any) -> int | float:
-        return number(value)
+    _encode_value = staticmethod(number)
 
     def _default_value(self) -> int:
         return 1
