@@ -66,6 +66,9 @@ __all__ = [
 
 _MISSING: Final = object()
 
+#: A value of one of these types stands for each of its elements.
+_SEVERAL: Final = (list, tuple, set, frozenset)
+
 #: Ids of events are remembered for a day where no interval has a retention.
 _REMEMBER: Final = 86400
 
@@ -410,7 +413,7 @@ class Timeseries:
 
     def _values(self, value: Any) -> list[Any]:
         """Return the encoded values of what was handed to an insert."""
-        if not isinstance(value, (list, tuple, set, frozenset)):
+        if not isinstance(value, _SEVERAL):
             if self._write_func is not None:
                 value = self._write_func(value)
             return [self._encode_value(value)]
