@@ -50,6 +50,14 @@ def test_a_mapping_is_written_as_if_one_by_one(store: Store, kind: str, clock: C
     assert series.list() == ["a", "b"]
 
 
+def test_no_intervals_are_as_none(store: Store) -> None:
+    series = store.numbers("count")
+    series.insert("a", 1, 90, intervals=None)
+    series.bulk_insert({90: {"a": [2]}}, intervals=None)
+    series.bulk_insert([(90, "a", 4)], 0)
+    assert series.series("a", "minute", start=0, steps=4) == {0: 0, 60: 7, 120: 0, 180: 0}
+
+
 def test_datetimes_are_keys_too(store: Store) -> None:
     series = store.numbers("count")
     series.bulk_insert({datetime(2013, 3, 5, 12, 34, 56, tzinfo=timezone.utc): {"a": [1, 2]}})
