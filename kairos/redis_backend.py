@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b, sha1
+from itertools import chain
 from typing import Any, ClassVar, Final, cast
 
 from .exceptions import DamagedData, InvalidType, InvalidValue, UnsupportedType
@@ -117,6 +118,14 @@ return ARGV[1]
 """
 
 
+#: Count the values at each key by the command ARGV[1]; what fails answers with its error.
+_COUNTS: Final = b"""
+local counts = {}
+for i, key in ipairs(KEYS) do counts[i] = redis.pcall(ARGV[1], key) end
+return counts
+"""
+
+
 class _Script:
     """Hold a Lua script with the two ways to call it."""
 
@@ -129,8 +138,10 @@ class _Script:
 
 _PIN_SCRIPT: Final = _Script(_PIN)
 
-#: One MGET, UNLINK or step of a SCAN handles about so many keys.
+#: One MGET, UNLINK or step of a SCAN handles about so many keys ...
 _KEYS: Final = 1000
+#: ... and a script that counts at most so many.
+_COUNTED: Final = 500
 
 _GLOB: Final = re.compile(r"([*?\[\]\\])")
 
@@ -210,6 +221,8 @@ class RedisBackend(Backend):
         self._scripting: bool | None = None
         #: Whether SORT may follow the members of a set to their keys; no cluster lets it.
         self._sorting = not self._cluster
+        #: Whether a script may count at many keys.
+        self._counting = not self._cluster
         self._ambiguous = self._may_collide()
 
     # --- keys --------------------------------------------------------------------------------------------
@@ -585,14 +598,32 @@ class RedisBackend(Backend):
     ) -> Generator[tuple[Sequence[Command], Sequence[bytes]], list[Any], list[Any]]:
         """Read the rows at keys; None stands for a key that does not exist."""
         if plan.partials:
-            count_command = cast(bytes, self._count_command)
-            counts = _all_checked((yield [(count_command, key) for key in keys], keys), keys)
+            counts = yield from self._counts_at(keys)
             return [{"count": count} if count else None for count in counts]
         if self._strings and not self._cluster and len(keys) > 1:
             return (yield from self._strings_at(keys))
         command, *rest = self._read_command
         values = _all_checked((yield [(command, key, *rest) for key in keys], keys), keys)
         return values if self._strings else [value or None for value in values]
+
+    def _counts_at(
+        self, keys: Sequence[bytes]
+    ) -> Generator[tuple[Sequence[Command], Sequence[bytes]], list[Any], list[Any]]:
+        """Count the values of rows.
+
+        A script that counts at many keys takes the server half as long again as that many commands, some
+        0.3 ms for each call, but a client a fifth of the time that it needs for their replies.
+        """
+        command = cast(bytes, self._count_command)
+        if self._counting and len(keys) > 1:
+            parts = [keys[at : at + _COUNTED] for at in range(0, len(keys), _COUNTED)]
+            calls = [(b"EVAL", _COUNTS, b"%d" % len(part), *part, command) for part in parts]
+            replies = yield calls, [part[0] for part in parts]
+            if not any(isinstance(reply, Exception) for reply in replies):
+                return _all_checked(list(chain.from_iterable(replies)), keys)
+            # No scripting here, or not for this user.
+            self._counting = False
+        return _all_checked((yield [(command, key) for key in keys], keys), keys)
 
     def _strings_at(
         self, keys: Sequence[bytes]
