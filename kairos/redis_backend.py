@@ -958,7 +958,8 @@ class RedisCount(RedisBackend, Count):
     _strings = True
 
     def _write(self, groups: Sequence[Group], handle: Any) -> None:
-        if not all(write.delta for group in groups for write in group.writes):
+        deltas = [write.delta for _, writes in groups for write in writes]
+        if not all(deltas):
             # A coarse key that holds 0 reads as one that is not there, and the original makes none for a 0.
             kept = [
                 Group(event, [each for each in writes if each.delta or each.target.r_bucket is not None])
