@@ -480,8 +480,9 @@ class Target:
 class Placement:
     """List the targets of all intervals for every second of [start, end).
 
-    :ivar lifetimes: the placement of a current time, and each target with the seconds that a write at that
-        time must live, as they were worked out last. It is replaced as a whole, so threads may share it.
+    :ivar lifetimes: the placement of a current time, each target with the seconds that a write at that
+        time must live, as they were worked out last, and a dict for what a backend prepares for such writes.
+        It is replaced as a whole, so threads may share it.
     """
 
     __slots__ = ("end", "lifetimes", "start", "targets")
@@ -490,7 +491,11 @@ class Placement:
         self.start = start
         self.end = end
         self.targets = targets
-        self.lifetimes: tuple[Placement, tuple[tuple[Target, int | None], ...]] | None = None
+        self.lifetimes: Lifetimes | None = None
+
+
+#: See :class:`Placement`.
+Lifetimes = tuple[Placement, tuple[tuple[Target, "int | None"], ...], dict[Any, Any]]
 
 
 class Schedule:

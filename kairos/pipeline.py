@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from .exceptions import DamagedData, InvalidType, UnknownTransform
-from .intervals import Interval, Placement, Schedule, Target
+from .intervals import Interval, Lifetimes, Placement, Schedule, Target
 from .types import PARTIALS, TRANSFORMS, Algebra, Transform
 
 Rows = dict[str, dict[int, dict["int | None", Any]]]
@@ -82,20 +82,24 @@ def time_to_live(target: Target, now: Target) -> int | None:
     return left if left > 0 else interval.i_calc.seconds
 
 
-def lifetimes(placement: Placement, now: Placement) -> tuple[tuple[Target, int | None], ...]:
+def lifetimes(placement: Placement, now: Placement) -> Lifetimes:
     """Return each target with the seconds that a write must live, given the placement of the current time.
 
     Both placements stay the same for a while, and so does the answer.
+
+    :returns: the placement of the current time, the targets with their seconds, and a dict in which a
+        backend may keep what it has prepared for writes to these targets with these seconds.
     """
     found = placement.lifetimes
     if found is None or found[0] is not now:
         current = now.targets
         # Targets of further steps follow in rounds, in the order of the intervals.
-        placement.lifetimes = found = now, tuple(
+        targets = tuple(
             (target, time_to_live(target, current[index % len(current)]))
             for index, target in enumerate(placement.targets)
         )
-    return found[1]
+        placement.lifetimes = found = now, targets, {}
+    return found
 
 
 def writes_of(
@@ -103,11 +107,9 @@ def writes_of(
 ) -> list[Write]:
     """Return the writes of one delta, one for each target of a placement."""
     make, kind = tuple.__new__, Write  # the constructor of a named tuple takes twice as long
-    found = placement.lifetimes
-    targets = found[1] if found and found[0] is now else lifetimes(placement, now)
     return [
         make(kind, (name, target, delta, ttl, timestamp if target.at is None else target.at))
-        for target, ttl in targets
+        for target, ttl in lifetimes(placement, now)[1]
     ]
 
 
@@ -179,7 +181,7 @@ class Batch:
             buckets: dict[tuple[str, int, int | None], _Bucket] = {}
             for segment in segments:
                 values = segment.values
-                for target, ttl in lifetimes(segment.placement, now):
+                for target, ttl in lifetimes(segment.placement, now)[1]:
                     at = segment.timestamp if target.at is None else target.at
                     bucket = buckets.get(target.key)
                     if bucket is None:

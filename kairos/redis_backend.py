@@ -9,14 +9,15 @@ from itertools import chain
 from typing import Any, ClassVar, Final, cast
 
 from .exceptions import DamagedData, InvalidType, InvalidValue, UnsupportedType
-from .intervals import Interval, Target, check_name
-from .pipeline import Event, Group, ReadPlan, Rows, Write
+from .intervals import Interval, Placement, Target, check_name
+from .pipeline import Event, Group, ReadPlan, Rows, Write, lifetimes, writes_of
 from .redis_wire import (
     Command,
     Server,
     check_client,
     connect,
     is_cluster,
+    pack,
     slot_of,
     tag_of,
     wire_of,
@@ -142,6 +143,9 @@ _PIN_SCRIPT: Final = _Script(_PIN)
 _KEYS: Final = 1000
 #: ... and a script that counts at most so many.
 _COUNTED: Final = 500
+#: Calls with at most so many values are prepared, and at most so many are kept until a bucket ends.
+_FEW: Final = 4
+_PREPARED: Final = 256
 
 _GLOB: Final = re.compile(r"([*?\[\]\\])")
 
@@ -165,6 +169,11 @@ class RedisTarget(Target):
 
 #: The keys and the arguments of one call of a script.
 _Call = tuple[list[bytes], list[bytes]]
+
+
+def _command(script: Command, call: _Call) -> Command:
+    keys, arguments = call
+    return (*script, b"%d" % len(keys), *keys, *arguments)
 
 
 class RedisBackend(Backend):
@@ -217,6 +226,7 @@ class RedisBackend(Backend):
                 raise InvalidValue(f"encoding {encoding!r} is unknown") from error
         self._cluster = is_cluster(self._client)
         self._wire = wire_of(self._client)
+        self._server = None if self._cluster else cast(Server, self._wire)
         #: Whether the server runs scripts (fakeredis may not), None until it was asked.
         self._scripting: bool | None = None
         #: Whether SORT may follow the members of a set to their keys; no cluster lets it.
@@ -308,8 +318,17 @@ class RedisBackend(Backend):
         """Return the arguments of the write command for a delta."""
         raise NotImplementedError
 
-    def _calls(self, writes: Sequence[Write], event: Event | None) -> _Call:
-        """Return the keys and the arguments with which the write script applies the writes."""
+    def _calls(
+        self,
+        writes: Sequence[Write],
+        event: Event | None,
+        encode: Callable[[Any], Sequence[bytes]] | None = None,
+    ) -> _Call:
+        """Return the keys and the arguments with which the write script applies the writes.
+
+        :param encode: returns the arguments of the write command for a delta, by default as the type does.
+        """
+        encode = encode or self._arguments
         keys: list[bytes] = []
         arguments: list[bytes] = [b"", b"" if event is None else b"%d" % event.remember]
         lists: dict[bytes, tuple[bytes, list[bytes]]] = {}
@@ -335,7 +354,7 @@ class RedisBackend(Backend):
             if delta is last:
                 arguments += (seconds, b"0")
             else:
-                its = self._arguments(delta)
+                its = encode(delta)
                 arguments += (seconds, b"%d" % len(its), *its)
                 last = delta
         arguments[0] = b"%d" % len(keys)
@@ -355,6 +374,62 @@ class RedisBackend(Backend):
             calls = [self._claimed_call(group) for group in groups]
             if self._run(self._write_script, calls, repeatable=False) is None:
                 self._write_transactions(groups)
+
+    def _write_delta(
+        self, name: str, delta: Any, timestamp: int, placement: Placement, current: Placement
+    ) -> None:
+        """Write one delta by a call of the script that was packed before, but for the name and the values.
+
+        All else is the same for a while: until one of the buckets ends.
+        """
+        server = self._server
+        # A count of 0 does not touch all keys.
+        if server is None or not (self._scripting and delta) or self._ambiguous:
+            super()._write_delta(name, delta, timestamp, placement, current)
+            return
+        values = self._arguments(delta)
+        if len(values) > _FEW:
+            super()._write_delta(name, delta, timestamp, placement, current)
+            return
+        encoded = name.encode()
+        prepared = lifetimes(placement, current)[2]
+        size = len(encoded), len(values)
+        template = prepared.get(size)
+        if template is None:
+            if len(prepared) >= _PREPARED:
+                prepared.clear()
+            template = prepared[size] = self._prepare(*size, placement, current)
+        names, packed = template
+        if len(values) == 1:
+            (value,) = values
+            packed %= (encoded,) * names + (len(value), value)
+        else:
+            each = [part for value in values for part in (len(value), value)]
+            packed %= (encoded,) * names + (*each,)
+        replies = server.exchange(packed, 1, repeatable=False)
+        if replies[0] != 1:
+            group = Group(None, writes_of(name, delta, timestamp, placement, current))
+            if self._settle(self._write_script, [self._claimed_call(group)], replies, False) is None:
+                self._write_transactions([group])
+
+    def _prepare(
+        self, size: int, count: int, placement: Placement, current: Placement
+    ) -> tuple[int, bytes]:
+        """Return a packed call of the write script, with places for the names and the values.
+
+        :param size: of the name, in bytes.
+        :param count: of the values.
+        :returns: how many places there are for the name, and what is to be formatted with that many names
+            and the size and text of each value.
+        """
+        # No name of anything contains NUL.
+        name, value = "\0" * size, b"\0\1\0"
+        writes = writes_of(name, value, 0, placement, current)
+        keys, arguments = self._calls(writes, None, lambda delta: [value] * count)
+        packed = pack((*self._write_script.cached, b"%d" % len(keys), *keys, *arguments))
+        place = name.encode()
+        head, tail = packed.replace(b"%", b"%%").split(b"$3\r\n%b\r\n" % value * count)
+        return head.count(place), head.replace(place, b"%b") + b"$%d\r\n%b\r\n" * count + tail
 
     def _claimed_call(self, group: Group) -> _Call:
         """Return the call that applies a group, with the claim of its event if it has one."""
@@ -421,17 +496,20 @@ class RedisBackend(Backend):
         :raises DamagedData: when a key holds something else than a series of this type; that call, and
             no other, was not applied.
         """
-        commands = [
-            (*script.cached, b"%d" % len(keys), *keys, *arguments) for keys, arguments in calls
-        ]
-        first_keys = [keys[0] for keys, _ in calls]
-        replies = self._wire.execute(commands, first_keys, repeatable)
+        commands = [_command(script.cached, call) for call in calls]
+        replies = self._wire.execute(commands, [keys[0] for keys, _ in calls], repeatable)
+        return self._settle(script, calls, replies, repeatable)
+
+    def _settle(
+        self, script: _Script, calls: Sequence[_Call], replies: list[Any], repeatable: bool
+    ) -> list[Any] | None:
+        """Look at the replies to calls of a script; see :meth:`_run`."""
         if replies.count(1) == len(replies):
             # All were applied, which is the rule.
             self._scripting = True
             return replies
         if any(isinstance(reply, Exception) for reply in replies):
-            self._load(script, commands, first_keys, replies, repeatable)
+            self._load(script, calls, replies, repeatable)
         for reply, (its, _) in zip(replies, calls, strict=True):
             if isinstance(reply, Exception):
                 if _refused(reply, "unknown command"):
@@ -446,8 +524,7 @@ class RedisBackend(Backend):
     def _load(
         self,
         script: _Script,
-        commands: Sequence[Command],
-        keys: Sequence[bytes],
+        calls: Sequence[_Call],
         replies: list[Any],
         repeatable: bool,
     ) -> None:
@@ -456,8 +533,8 @@ class RedisBackend(Backend):
             index for index, reply in enumerate(replies) if _refused(reply, "NOSCRIPT", "No matching")
         ]
         fresh = self._wire.execute(
-            [script.whole + commands[index][2:] for index in again],
-            [keys[index] for index in again],
+            [_command(script.whole, calls[index]) for index in again],
+            [calls[index][0][0] for index in again],
             repeatable,
         )
         for index, reply in zip(again, fresh, strict=True):

@@ -29,11 +29,11 @@ def _pack_slowly(command: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
-_pack: Callable[[Any], bytes]
+pack: Callable[[Any], bytes]
 try:
-    _pack = import_module("hiredis").pack_command
+    pack = import_module("hiredis").pack_command
 except (ImportError, AttributeError):  # hiredis is strongly recommended, but not needed
-    _pack = _pack_slowly
+    pack = _pack_slowly
 
 #: The arguments of a command, encoded.
 Command = tuple[bytes, ...]
@@ -97,7 +97,7 @@ class Server:
             failed. A connection that fails earlier raises the driver's own error.
         """
         if len(commands) == 1:
-            return self.exchange(_pack(commands[0]), 1, repeatable)
+            return self.exchange(pack(commands[0]), 1, repeatable)
         replies: list[Any] = []
         for packed, count in _exchanges(commands):
             replies += self.exchange(packed, count, repeatable)
@@ -106,22 +106,22 @@ class Server:
     def exchange(self, packed: bytes, count: int, repeatable: bool) -> list[Any]:
         """Send what was packed at once, and return its replies."""
         client = self.client
-        if client.connection is None:
-            connection, since = self._take()
-            try:
-                replies = self._exchange(connection, packed, count, repeatable)
-            except BaseException:
-                client.connection_pool.release(connection)
-                raise
-            if self._keeps and not self._kept:
+        if client.connection is not None:
+            # A client with single_connection_client=True; some versions have no lock for it.
+            with getattr(client, "single_connection_lock", None) or nullcontext():
+                client.connection.connect()
+                return self._exchange(client.connection, packed, count, repeatable)
+        connection, since = self._take()
+        keep = False
+        try:
+            replies = self._exchange(connection, packed, count, repeatable)
+            keep = self._keeps and not self._kept
+        finally:
+            if keep:
                 self._kept.append((connection, since))
             else:
                 client.connection_pool.release(connection)
-            return replies
-        # A client with single_connection_client=True; some versions have no lock for it.
-        with getattr(client, "single_connection_lock", None) or nullcontext():
-            client.connection.connect()
-            return self._exchange(client.connection, packed, count, repeatable)
+        return replies
 
     def _take(self) -> tuple[Any, float]:
         """Return a connection that is known to be alive, and when it was taken out of the pool.
@@ -308,7 +308,7 @@ class Cluster:
         node = self._client.get_node(host=redirection.host, port=redirection.port)
         if node is None:
             return redirection
-        return self._server(node).exchange(_pack((b"ASKING",)) + _pack(command), 2, repeatable)[1]
+        return self._server(node).exchange(pack((b"ASKING",)) + pack(command), 2, repeatable)[1]
 
     def _refresh(self) -> None:
         """Ask the cluster anew who owns what; where nobody answers, the next attempt tells."""
@@ -331,7 +331,7 @@ def _exchanges(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
     for at in range(0, len(commands), _COMMANDS):
         parts: list[bytes] = []
         size = 0
-        for packed in map(_pack, commands[at : at + _COMMANDS]):
+        for packed in map(pack, commands[at : at + _COMMANDS]):
             size += len(packed)
             if size > _BYTES and parts:
                 yield b"".join(parts), len(parts)

@@ -21,6 +21,7 @@ from .exceptions import (
 from .intervals import (
     GregorianTime,
     Interval,
+    Placement,
     RelativeTime,
     Schedule,
     Target,
@@ -278,26 +279,41 @@ class Timeseries:
         if not values:
             return
         delta = self._algebra.fold(values)
-        writes = self._place(name, delta, moment, now, intervals)
+        if id is None and own is None:
+            current = self._current(moment, now)
+            placement = self._placement(moment, current, intervals)
+            self._write_delta(name, delta, moment, placement, current)
+            return
         event = None
+        writes_at = partial(self._place, name, delta, now=now, intervals=intervals)
         if id is not None:
-            event = self._event(
-                name, id, moment, partial(self._place, name, delta, now=now, intervals=intervals)
-            )
-        self._write([Group(event, writes)], own)
+            event = self._event(name, id, moment, writes_at)
+        self._write([Group(event, writes_at(moment))], own)
+
+    def _write_delta(
+        self, name: str, delta: Any, timestamp: int, placement: Placement, current: Placement
+    ) -> None:
+        """Write one delta to every target of a placement, given the placement of the current time."""
+        writes = writes_of(name, delta, timestamp, placement, current)
+        self._write([Group(None, writes)], None)
 
     def _place(self, name: str, delta: Any, timestamp: int, now: int, intervals: int) -> list[Write]:
         """Return the writes of one delta for a timestamp, one for every bucket that it touches."""
-        schedule = self._schedule
-        # Without a retention the current time makes no difference.
-        current = schedule.now(now) if self._expires else schedule.place(timestamp)
-        if intervals:
-            placement = spread_out(schedule, timestamp, _whole(intervals))
-        elif current.start <= timestamp < current.end:
-            placement = current
-        else:
-            placement = schedule.place(timestamp)
+        current = self._current(timestamp, now)
+        placement = self._placement(timestamp, current, intervals)
         return writes_of(name, delta, timestamp, placement, current)
+
+    def _current(self, timestamp: int, now: int) -> Placement:
+        """Return the placement of the current time; without a retention it makes no difference."""
+        return self._schedule.now(now) if self._expires else self._schedule.place(timestamp)
+
+    def _placement(self, timestamp: int, current: Placement, intervals: int) -> Placement:
+        """Return the placement of a timestamp, which mostly is that of the current time."""
+        if intervals:
+            return spread_out(self._schedule, timestamp, _whole(intervals))
+        if current.start <= timestamp < current.end:
+            return current
+        return self._schedule.place(timestamp)
 
     def _event(self, name: str, id: Any, timestamp: int, writes_at: Any) -> Event:
         from uuid import UUID  # both cost at import, and few series name their events

@@ -416,3 +416,17 @@ def test_a_refused_insert_writes_into_no_interval(store: Store) -> None:
     with pytest.raises(KairosException):
         series.insert("a", 1, timestamp=10**13)
     assert store.look() == []
+
+
+@pytest.mark.backends("redis")
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_server_that_has_forgotten_the_scripts(store: Store, kind: str) -> None:
+    series = store.numbers(kind)
+    for value in (1, 2, 3):
+        series.insert("a", value, timestamp=90)
+        if store.name != "fakeredis":  # which runs none
+            store.client.script_flush()
+    expected = {"series": [1, 2, 3], "histogram": {1: 1, 2: 1, 3: 1}, "count": 6, "gauge": 3}
+    got = series.get("a", "minute", timestamp=90)
+    assert got == {60: expected.get(kind, {1, 2, 3})}
+    assert series.get("a", "hour", timestamp=90) == got

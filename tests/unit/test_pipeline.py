@@ -753,8 +753,8 @@ def test_lifetimes(timestamp: int, now: int, steps: int) -> None:
     assert len(placement.targets) == len(configs) * (1 + abs(steps))
     found = lifetimes(placement, current)
     assert lifetimes(placement, current) is found
-    assert [target for target, _ in found] == list(placement.targets)
-    for target, ttl in found:
+    assert [target for target, _ in found[1]] == list(placement.targets)
+    for target, ttl in found[1]:
         config = target.interval
         if config.steps is None:
             assert ttl is None
