@@ -12,13 +12,16 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from .exceptions import DamagedData, InvalidType, UnknownTransform
-from .intervals import Interval, Lifetimes, Placement, Schedule, Target
+from .intervals import Interval, Lifetimes, Placement, Schedule, Target, whole_seconds
 from .types import PARTIALS, TRANSFORMS, Algebra, Transform
 
 Rows = dict[str, dict[int, dict["int | None", Any]]]
 Hook = Callable[..., Any]
 
 # --- writing -----------------------------------------------------------------------------------------
+
+#: A value of one of these types stands for each of its elements.
+SEVERAL: Final = (list, tuple, set, frozenset)
 
 #: One atomic step of a bulk write touches at most so many buckets ...
 GROUP_WRITES: Final = 500
@@ -116,12 +119,12 @@ def writes_of(
 class _Segment:
     """Hold the values of one name that followed each other within one placement.
 
-    :ivar timestamp: the second of the last one.
+    :ivar timestamp: the time of the last one, as it was given.
     """
 
     __slots__ = ("placement", "timestamp", "values")
 
-    def __init__(self, placement: Placement, values: list[Any], timestamp: int) -> None:
+    def __init__(self, placement: Placement, values: list[Any], timestamp: Any) -> None:
         self.placement = placement
         self.values = values
         self.timestamp = timestamp
@@ -133,13 +136,21 @@ class Batch:
     Values of one name that follow each other within one placement form a segment, so the work per value
     is one comparison and one append; only segments are dealt out to the buckets of all intervals.
 
-    :ivar size: how many values were added, each as often as there are steps that it goes to.
+    :param encode: returns the values of a segment as the store takes them; without it they come like that.
+    :ivar size: how many values :meth:`add` has added, each as often as there are steps that it goes to.
     """
 
-    def __init__(self, schedule: Schedule, algebra: Algebra, intervals: int = 0) -> None:
+    def __init__(
+        self,
+        schedule: Schedule,
+        algebra: Algebra,
+        intervals: int = 0,
+        encode: Callable[[list[Any]], list[Any]] | None = None,
+    ) -> None:
         self._schedule = schedule
         self._algebra = algebra
         self._intervals = intervals
+        self._encode = encode
         self._segments: dict[str, list[_Segment]] = {}
         #: The last segment of each name.
         self._open: dict[str, _Segment] = {}
@@ -148,7 +159,7 @@ class Batch:
         self.size = 0
 
     def __bool__(self) -> bool:
-        return self.size > 0
+        return bool(self._segments)
 
     def _place(self, timestamp: int) -> Placement:
         if self._intervals:
@@ -156,7 +167,7 @@ class Batch:
         return self._schedule.place(timestamp)
 
     def add(self, name: str, values: Sequence[Any], timestamp: int) -> None:
-        """Add encoded values of a name for a second; none at all touch no bucket."""
+        """Add values of a name, which has been checked, for a second; none at all touch no bucket."""
         if not values:
             return
         placement = self._placement
@@ -167,58 +178,80 @@ class Batch:
         if segment is not None and segment.placement is placement:
             segment.values += values
             segment.timestamp = timestamp
-            return
+        else:
+            self._begin(name, placement, values, timestamp)
+
+    def add_all(self, inserts: Mapping[Any, Any], now: int, check: Callable[[Any], str]) -> None:
+        """Add ``{timestamp: {name: [value, ...]}}``; None stands for now, a single value for a list of it.
+
+        The loop is :meth:`add` without what is the same for every entry.
+
+        :param check: returns a name as it is written, or raises.
+        """
+        names: dict[Any, str] = {}
+        opened = self._open.get
+        placement = self._placement
+        for timestamp, entries in inserts.items():
+            if timestamp is None:
+                timestamp = now
+            kind = type(timestamp)
+            # The bounds are whole seconds, so a float lies between them if its whole part does.
+            if not (kind is float or kind is int) or not placement.start <= timestamp < placement.end:
+                whole = whole_seconds(timestamp)
+                if not placement.start <= whole < placement.end:
+                    self._placement = placement = self._place(whole)
+                timestamp = whole
+            if type(entries) is not dict and not isinstance(entries, Mapping):
+                raise InvalidType(f"bulk_insert: {timestamp!r} needs a mapping of names, not {entries!r}")
+            for name, values in entries.items():
+                segment = opened(name)
+                if type(values) is not list:
+                    values = list(values) if isinstance(values, SEVERAL) else [values]
+                if segment is not None and segment.placement is placement:
+                    segment.values += values
+                    segment.timestamp = timestamp
+                    continue
+                plain = names.get(name)
+                if plain is None:
+                    plain = names[name] = check(name)
+                if values:
+                    self._begin(plain, placement, values, timestamp)
+
+    def _begin(
+        self, name: str, placement: Placement, values: Sequence[Any], timestamp: Any
+    ) -> None:
         self._open[name] = segment = _Segment(placement, [*values], timestamp)
         self._segments.setdefault(name, []).append(segment)
 
     def writes(self, now: Placement) -> Iterator[Write]:
         """Yield one write per bucket, or several in a row for one with very many values."""
-        algebra = self._algebra
+        algebra, encode = self._algebra, self._encode
         make, kind = tuple.__new__, Write
         folded: list[Any] = []
         delta: Any = None
         for name, segments in self._segments.items():
-            buckets: dict[tuple[str, int, int | None], _Bucket] = {}
+            buckets: dict[tuple[str, int, int | None], tuple[Target, int | None, list[_Segment]]] = {}
             for segment in segments:
-                values = segment.values
+                if encode is not None:
+                    segment.values = encode(segment.values)
                 for target, ttl in lifetimes(segment.placement, now)[1]:
-                    at = segment.timestamp if target.at is None else target.at
                     bucket = buckets.get(target.key)
                     if bucket is None:
-                        buckets[target.key] = _Bucket(target, ttl, values, at)
+                        buckets[target.key] = target, ttl, [segment]
                     else:
-                        bucket.add(values, at)
-            for bucket in buckets.values():
-                if bucket.values is not folded:
-                    folded = bucket.values
+                        bucket[2].append(segment)
+            for target, ttl, its in buckets.values():
+                last = its[-1]
+                values = last.values if len(its) == 1 else [value for each in its for value in each.values]
+                if values is not folded:
+                    folded = values
                     delta = algebra.fold(folded)
-                parts = (delta,) if len(folded) <= WRITE_VALUES else algebra.split(delta, WRITE_VALUES)
-                for part in parts:
-                    yield make(kind, (name, bucket.target, part, bucket.ttl, bucket.timestamp))
-
-
-class _Bucket:
-    """Collect the values for one bucket; while they are those of one segment, they are not copied."""
-
-    __slots__ = ("_own", "target", "timestamp", "ttl", "values")
-
-    def __init__(
-        self, target: Target, ttl: int | None, values: list[Any], timestamp: int
-    ) -> None:
-        self.target = target
-        self.ttl = ttl
-        self.values = values
-        self.timestamp = timestamp
-        self._own = False
-
-    def add(self, values: list[Any], timestamp: int) -> None:
-        """Add the values of a later segment."""
-        if self._own:
-            self.values += values
-        else:
-            self.values = self.values + values
-            self._own = True
-        self.timestamp = timestamp
+                at = whole_seconds(last.timestamp) if target.at is None else target.at
+                if len(folded) <= WRITE_VALUES:
+                    yield make(kind, (name, target, delta, ttl, at))
+                else:
+                    for part in algebra.split(delta, WRITE_VALUES):
+                        yield make(kind, (name, target, part, ttl, at))
 
 
 def spread_out(schedule: Schedule, timestamp: int, intervals: int) -> Placement:

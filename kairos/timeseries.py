@@ -32,6 +32,7 @@ from .intervals import (
 )
 from .pipeline import (
     CHUNK_VALUES,
+    SEVERAL,
     Batch,
     Event,
     Group,
@@ -49,7 +50,7 @@ from .pipeline import (
     writes_of,
 )
 from .registry import find_backend, missing_driver
-from .types import COUNT, GAUGE, HISTOGRAM, PARTIAL, SERIES, SET, Algebra, number
+from .types import COUNT, GAUGE, HISTOGRAM, PARTIAL, SERIES, SET, Algebra, number, numbers
 
 __all__ = [
     "Backend",
@@ -66,9 +67,6 @@ __all__ = [
 ]
 
 _MISSING: Final = object()
-
-#: A value of one of these types stands for each of its elements.
-_SEVERAL: Final = (list, tuple, set, frozenset)
 
 #: Ids of events are remembered for a day where no interval has a retention.
 _REMEMBER: Final = 86400
@@ -354,25 +352,11 @@ class Timeseries:
         if not self._intervals:
             raise InvalidValue("this series has no intervals: nothing can be written to it")
         if isinstance(inserts, Mapping):
-            batch = Batch(self._schedule, self._algebra, intervals)
-            self._fill(batch, inserts)
+            batch = Batch(self._schedule, self._algebra, intervals, self._encode_all)
+            batch.add_all(inserts, int(time.time()), partial(check_name, what="name"))
             self._send(batch, own)
             return
         self._stream(inserts, intervals, own)
-
-    def _fill(self, batch: Batch, inserts: Mapping[Any, Any]) -> None:
-        """Add a mapping of inserts to a batch, once all of it has been checked."""
-        now = int(time.time())
-        checked: dict[Any, str] = {}
-        for timestamp, names in inserts.items():
-            moment = now if timestamp is None else whole_seconds(timestamp)
-            if not isinstance(names, (dict, Mapping)):  # dict alone is told at a tenth of the cost
-                raise InvalidType(f"bulk_insert: {timestamp!r} needs a mapping of names, not {names!r}")
-            for name, values in names.items():
-                plain = checked.get(name)
-                if plain is None:
-                    plain = checked[name] = check_name(name, "name")
-                batch.add(plain, self._values(values), moment)
 
     def _stream(self, inserts: Iterable[Any], intervals: int, own: Any) -> None:
         """Write an iterable of entries, chunk by chunk."""
@@ -429,13 +413,20 @@ class Timeseries:
 
     def _values(self, value: Any) -> list[Any]:
         """Return the encoded values of what was handed to an insert."""
-        if not isinstance(value, _SEVERAL):
-            if self._write_func is not None:
-                value = self._write_func(value)
-            return [self._encode_value(value)]
+        if isinstance(value, SEVERAL):
+            return self._encode_all(list(value))
         if self._write_func is not None:
-            value = map(self._write_func, value)
-        return [self._encode_value(each) for each in value]
+            value = self._write_func(value)
+        return [self._encode_value(value)]
+
+    def _encode_all(self, values: list[Any]) -> list[Any]:
+        """Return values as the store takes them, through write_func if there is one."""
+        if self._write_func is not None:
+            values = list(map(self._write_func, values))
+        return self._encode_list(values)
+
+    def _encode_list(self, values: list[Any]) -> list[Any]:
+        return [self._encode_value(each) for each in values]
 
     def _encode_value(self, value: Any) -> Any:
         return self._encode(value)
@@ -865,6 +856,7 @@ class Count(Timeseries):
     _algebra = COUNT
 
     _encode_value = staticmethod(number)
+    _encode_list = staticmethod(numbers)
 
     def _default_value(self) -> int:
         return 1

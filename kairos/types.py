@@ -258,6 +258,13 @@ def number(value: Any) -> int | float:
     return result
 
 
+def numbers(values: list[Any]) -> list[int | float]:
+    """Return many values to be counted; see :func:`number`."""
+    if len(values) > 1 and set(map(type, values)) == {int} and min(values) > -LIMIT and max(values) < LIMIT:
+        return values
+    return list(map(number, values))
+
+
 def _parse_number(value: Any) -> int | float:
     try:
         if isinstance(value, (str, bytes)):
