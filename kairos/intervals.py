@@ -11,9 +11,10 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import MAXYEAR, MINYEAR, date, datetime, timedelta, timezone
 from functools import partial
+from itertools import repeat
 from typing import Any, Final
 
 from .exceptions import InvalidInterval, InvalidType, InvalidValue, MissingStep, TooManyBuckets
@@ -114,6 +115,10 @@ class _Time:
         """Return the first second of a bucket."""
         raise NotImplementedError
 
+    def from_buckets(self, buckets: Iterable[int]) -> list[int]:
+        """Return the first second of each of many buckets."""
+        return list(map(self.from_bucket, buckets))
+
     def normalize(self, timestamp: Any, steps: int = 0) -> int:
         """Return the first second of the bucket that holds a timestamp, moved by a number of steps."""
         if steps:
@@ -149,6 +154,10 @@ class _Time:
         if t1 is not None:
             end = max(end, self.bounds(t1)[1])
         return end - start
+
+    def step_sizes(self, times: Collection[int]) -> Iterator[int]:
+        """Return the seconds of the bucket that holds each of many times."""
+        return map(self.step_size, times)
 
     def ttl(self, steps: int, relative_time: Any = None) -> int:
         """Return the seconds that a bucket is kept for.
@@ -188,6 +197,15 @@ class RelativeTime(_Time):
     def from_bucket(self, bucket: int) -> int:
         """Return the first second of a bucket."""
         return int(bucket) * self.step
+
+    def from_buckets(self, buckets: Iterable[int]) -> list[int]:
+        """Return the first second of each of many buckets."""
+        step = self.step
+        return [bucket * step for bucket in map(int, buckets)]
+
+    def step_sizes(self, times: Collection[int]) -> Iterator[int]:
+        """Return the seconds of the bucket that holds each of many times."""
+        return repeat(self.step, len(times))
 
     def iterate(self, start: Any, end: Any) -> Iterator[int]:
         """Yield every bucket that has a second in [start, end], in order."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -300,13 +301,18 @@ class ReadPlan(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """Hold the stages of a read: None for the built-in, True to ask for it, or a callable."""
+    """Hold the stages of a read: None for the built-in, True to ask for it, or a callable.
+
+    :ivar process_row: returns the row for what was fetched for it.
+    :ivar process_rows: does the same for many, where there is a faster way than one by one.
+    """
 
     process_row: Hook
     condense: Any = None
     join_rows: Any = None
     collapse: Any = None
     transform: Any = None
+    process_rows: Callable[[list[Any]], Iterable[Any]] | None = None
 
 
 def finish(
@@ -329,48 +335,73 @@ def finish(
     i_calc, r_calc = interval.i_calc, interval.r_calc
     condensing = bool(stages.condense) or bool(stages.collapse)
     nested = not (interval.coarse or condensing)
-    process = stages.process_row
-    i_size, r_size = i_calc.step_size, r_calc.step_size
     transform = compile_transform(stages.transform, algebra)
-    tables = [rows.get(name, {}) for name in plan.names]
+    tables = [_processed(rows, name, plan, stages, where) for name in plan.names]
     if interval.coarse or plan.condense:
-        arrange: Callable[..., tuple[Any, bool]] = _arrange_coarse
+        arrange: Callable[..., Iterator[tuple[Any, bool]]] = _arrange_coarse
     elif condensing:
         arrange = _arrange_condensed
     else:
         arrange = _arrange_nested
-
-    intervals: list[tuple[int, Any, bool]] = []
-    for bucket in plan.buckets:
-        cells: list[Mapping[Any, Any]] = []
-        for table in tables:
-            found = table.get(bucket)
-            try:
-                cells.append({r: process(raw) for r, raw in found.items()} if found else {})
-            except DamagedData as error:
-                raise _locate(error, rows, plan, process, where) from error
-        value, present = arrange(cells, plan, stages, algebra, empty)
-        intervals.append((i_calc.from_bucket(bucket), value, present))
-
+    starts = i_calc.from_buckets(plan.buckets)
+    arranged = zip(starts, arrange(tables, plan, stages, algebra, empty), strict=True)
     if stages.collapse and not plan.single:
-        first = intervals[0][0]
-        value = _collapse(intervals, stages, algebra)
+        value = _collapse(arranged, stages, algebra)
         if transform is not None:
-            value = transform(value, i_size(first, intervals[-1][0]))
-        return OrderedDict([(first, value)])
+            value = transform(value, i_calc.step_size(starts[0], starts[-1]))
+        return OrderedDict([(starts[0], value)])
     result: OrderedDict[int, Any] = OrderedDict()
-    for timestamp, value, _ in intervals:
+    for start, (value, _) in arranged:
         if transform is not None:
             if nested:
-                for r_time, row in value.items():
-                    value[r_time] = transform(row, r_size(r_time))
+                for (r_time, row), seconds in zip(value.items(), r_calc.step_sizes(value), strict=True):
+                    value[r_time] = transform(row, seconds)
             else:
-                value = transform(value, i_size(timestamp))
-        result[timestamp] = value
+                value = transform(value, i_calc.step_size(start))
+        result[start] = value
     if plan.single and nested:
-        inner: OrderedDict[int, Any] = intervals[0][1]
+        inner: OrderedDict[int, Any] = result[starts[0]]
         return inner
     return result
+
+
+#: What one interval of one name holds: its resolution buckets in order (None if it is coarse), their rows.
+_Cell = tuple[list[Any], list[Any]]
+_EMPTY: Final[_Cell] = ([], [])
+
+
+def _processed(
+    rows: Mapping[str, Mapping[int, Mapping[int | None, Any]]],
+    name: str,
+    plan: ReadPlan,
+    stages: Stages,
+    where: Callable[[str, Interval, int, int | None], str],
+) -> dict[int, _Cell]:
+    """Return what was fetched for a name, as rows, by the interval buckets that hold data."""
+    table = rows.get(name, {})
+    orders: list[tuple[int, list[Any]]] = []
+    raws: list[Any] = []
+    for bucket in plan.buckets:
+        cell: Mapping[Any, Any] | None = table.get(bucket)
+        if cell:
+            if len(cell) == 1:
+                order = [*cell]
+                raws += cell.values()
+            else:
+                order = sorted(cell)
+                raws += map(cell.__getitem__, order)
+            orders.append((bucket, order))
+    process = stages.process_rows or partial(map, stages.process_row)
+    try:
+        processed = list(process(raws))
+    except DamagedData as error:
+        raise _locate(error, rows, plan, stages.process_row, where) from error
+    cells: dict[int, _Cell] = {}
+    end = 0
+    for bucket, order in orders:
+        start, end = end, end + len(order)
+        cells[bucket] = order, processed[start:end]
+    return cells
 
 
 def _locate(
@@ -402,87 +433,105 @@ def _join(
 
 
 def _arrange_coarse(
-    cells: Sequence[Mapping[Any, Any]],
+    tables: Sequence[Mapping[int, _Cell]],
     plan: ReadPlan,
     stages: Stages,
     algebra: Algebra,
     empty: Callable[[], Any],
-) -> tuple[Any, bool]:
-    """Return the row of one interval without resolutions, and whether it holds data."""
+) -> Iterator[tuple[Any, bool]]:
+    """Yield the row of each interval without resolutions, and whether it holds data."""
     if not plan.joined:
-        for row in cells[0].values():
-            return row, True
-        return empty(), False
-    present = [bool(cell) for cell in cells]
-    values = [next(iter(cell.values())) if cell else empty() for cell in cells]
-    return _join(values, present, stages, algebra), any(present) or callable(stages.join_rows)
+        (table,) = tables
+        for bucket in plan.buckets:
+            if bucket in table:
+                yield table[bucket][1][0], True
+            else:
+                yield empty(), False
+        return
+    for bucket in plan.buckets:
+        present = [bucket in table for table in tables]
+        values = [table[bucket][1][0] if bucket in table else empty() for table in tables]
+        value = _join(values, present, stages, algebra)
+        yield value, any(present) or callable(stages.join_rows)
 
 
 def _arrange_nested(
-    cells: Sequence[Mapping[Any, Any]],
+    tables: Sequence[Mapping[int, _Cell]],
     plan: ReadPlan,
     stages: Stages,
     algebra: Algebra,
     empty: Callable[[], Any],
-) -> tuple[OrderedDict[int, Any], bool]:
-    """Return ``{r_time: row}`` of one interval, for the resolution buckets that hold data."""
-    start_of = plan.interval.r_calc.from_bucket
-    result: OrderedDict[int, Any] = OrderedDict()
-    if not plan.joined:
-        cell = cells[0]
-        for r_bucket in sorted(cell):
-            result[start_of(r_bucket)] = cell[r_bucket]
-        return result, bool(result)
-    for r_bucket in sorted(set().union(*cells)):
-        present = [r_bucket in cell for cell in cells]
-        values = [cell.get(r_bucket) for cell in cells]
-        result[start_of(r_bucket)] = _join(values, present, stages, algebra)
-    return result, bool(result)
+) -> Iterator[tuple[OrderedDict[int, Any], bool]]:
+    """Yield ``{r_time: row}`` of each interval, for the resolution buckets that hold data."""
+    starts_of = plan.interval.r_calc.from_buckets
+    for bucket in plan.buckets:
+        order, rows = tables[0].get(bucket, _EMPTY)
+        if plan.joined:
+            cells, order = _aligned(tables, bucket)
+            rows = []
+            for r_bucket in order:
+                present = [r_bucket in cell for cell in cells]
+                rows.append(_join([cell.get(r_bucket) for cell in cells], present, stages, algebra))
+        result: OrderedDict[int, Any] = OrderedDict()
+        for start, row in zip(starts_of(order), rows, strict=True):
+            result[start] = row
+        yield result, bool(order)
+
+
+def _aligned(
+    tables: Sequence[Mapping[int, _Cell]], bucket: int
+) -> tuple[list[dict[Any, Any]], list[Any]]:
+    """Return the rows of an interval by resolution bucket, name by name, and all such buckets in order."""
+    cells = [dict(zip(*table.get(bucket, _EMPTY), strict=True)) for table in tables]
+    return cells, sorted(set().union(*cells))
 
 
 def _arrange_condensed(
-    cells: Sequence[Mapping[Any, Any]],
+    tables: Sequence[Mapping[int, _Cell]],
     plan: ReadPlan,
     stages: Stages,
     algebra: Algebra,
     empty: Callable[[], Any],
-) -> tuple[Any, bool]:
-    """Return the one row that all resolutions of an interval are condensed to."""
-    present = [bool(cell) for cell in cells]
-    start_of = plan.interval.r_calc.from_bucket
-    if callable(stages.condense):
-        values = [
-            stages.condense(OrderedDict((start_of(r), cell[r]) for r in sorted(cell)))
-            if cell or not plan.joined
-            else empty()
-            for cell in cells
-        ]
+) -> Iterator[tuple[Any, bool]]:
+    """Yield the one row that all resolutions of each interval are condensed to."""
+    condense = stages.condense if callable(stages.condense) else None
+    starts_of = plan.interval.r_calc.from_buckets
+    for bucket in plan.buckets:
+        if condense is None and not (plan.joined and callable(stages.join_rows)):
+            # Both are built in: by time first, and by the order of the names second.
+            rows = tables[0].get(bucket, _EMPTY)[1]
+            if plan.joined:
+                cells, order = _aligned(tables, bucket)
+                rows = [cell[r] for r in order for cell in cells if r in cell]
+            yield algebra.merge(rows), bool(rows)
+            continue
+        values = []
+        for table in tables:
+            order, rows = table.get(bucket, _EMPTY)
+            if plan.joined and not order:
+                values.append(empty())
+            elif condense is None:
+                values.append(algebra.merge(rows))
+            else:
+                values.append(condense(OrderedDict(zip(starts_of(order), rows, strict=True))))
         if not plan.joined:
-            return values[0], True
-    elif callable(stages.join_rows) and plan.joined:
-        values = [
-            algebra.merge([cell[r] for r in sorted(cell)]) if cell else empty()
-            for cell in cells
-        ]
-    else:
-        # Both are built in: by time first, and by the order of the names second.
-        rows = [
-            cell[r] for r in sorted(set().union(*cells)) for cell in cells if r in cell
-        ]
-        return algebra.merge(rows), bool(rows)
-    return _join(values, present, stages, algebra), any(present) or callable(stages.join_rows)
+            yield values[0], True
+        else:
+            present = [bucket in table for table in tables]
+            value = _join(values, present, stages, algebra)
+            yield value, any(present) or callable(stages.join_rows)
 
 
 def _collapse(
-    intervals: Sequence[tuple[int, Any, bool]], stages: Stages, algebra: Algebra
+    intervals: Iterable[tuple[int, tuple[Any, bool]]], stages: Stages, algebra: Algebra
 ) -> Any:
     """Reduce the rows of a whole range to one."""
     collapse = stages.collapse
     if not callable(collapse) and callable(stages.condense):
         collapse = stages.condense
     if callable(collapse):
-        return collapse(OrderedDict((timestamp, value) for timestamp, value, _ in intervals))
-    return algebra.merge([value for _, value, present in intervals if present])
+        return collapse(OrderedDict((start, value) for start, (value, _) in intervals))
+    return algebra.merge([value for _, (value, present) in intervals if present])
 
 
 # --- transforms --------------------------------------------------------------------------------------

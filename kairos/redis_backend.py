@@ -205,6 +205,8 @@ class RedisBackend(Backend):
     #: the command that counts the values of a row, and whether such counts of several rows add up,
     _count_command: ClassVar[bytes | None] = None
     _count_adds: ClassVar[bool] = False
+    #: what makes a row of decoded values, where that is all there is to it,
+    _collect: ClassVar[type[Any] | None] = None
     #: whether rows are strings, of which one command reads many.
     _strings: ClassVar[bool] = False
 
@@ -660,10 +662,11 @@ class RedisBackend(Backend):
             resolutions.append(_resolutions(_checked(members, key), key))
             start = key + b":"
             keys += [start + member for member in members]
-        raws = iter((yield from self._values_at(keys, plan)))
+        raws = yield from self._values_at(keys, plan)
+        end = 0
         for (name, bucket, _), its in zip(cells, resolutions, strict=True):
-            # Takes as many of the values as this bucket has resolutions.
-            row = _present(zip(its, raws, strict=False))
+            first, end = end, end + len(its)
+            row = _present(its, raws[first:end])
             if row:
                 rows[name][bucket] = row
         if plan.condense and plan.partials:
@@ -750,7 +753,7 @@ class RedisBackend(Backend):
                 return None
             members, values = _checked(reply, key)[::2], reply[1::2]
             resolutions = _resolutions(members, key)
-            row = _present(zip(resolutions, values, strict=True))
+            row = _present(resolutions, values)
             if row:
                 rows[name][bucket] = row
             if len(row) < len(values):
@@ -807,13 +810,6 @@ class RedisBackend(Backend):
         read, encoding = self._read_func, self._encoding
         if encoding is None:
             return list(raw) if read is None else [read(each) for each in raw]
-        if read is float or read is int:
-            raw = list(raw)
-            try:
-                # Both read plain bytes, and give the same as for the text.
-                return list(map(read, raw))
-            except ValueError:
-                pass
         try:
             texts = [each.decode(encoding) if type(each) is bytes else each for each in raw]
         except UnicodeDecodeError as error:
@@ -821,6 +817,16 @@ class RedisBackend(Backend):
                 f"a value is not {encoding}; encoding=None reads bytes: {error}"
             ) from error
         return texts if read is None else [read(each) for each in texts]
+
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        read, collect = self._read_func, self._collect
+        if collect is not None and (read is float or read is int) and set(map(type, raws)) <= {list}:
+            try:
+                # Both read plain bytes, and give the same as for the text.
+                return [collect(map(read, raw)) for raw in raws]
+            except ValueError:
+                pass
+        return super()._process_rows(raws)
 
     # --- housekeeping ------------------------------------------------------------------------------------
 
@@ -940,9 +946,12 @@ def _all_checked(replies: list[Any], keys: Sequence[bytes]) -> list[Any]:
     return replies
 
 
-def _present(pairs: Iterable[tuple[int, Any]]) -> dict[int | None, Any]:
-    """Return what holds data, of resolution buckets with their raw rows."""
-    return {resolution: raw for resolution, raw in pairs if raw is not None}
+def _present(resolutions: Sequence[int], raws: Sequence[Any]) -> dict[int | None, Any]:
+    """Return what holds data, of resolution buckets and their raw rows."""
+    pairs = zip(resolutions, raws, strict=True)
+    if None in raws:
+        return {resolution: raw for resolution, raw in pairs if raw is not None}
+    return dict(pairs)
 
 
 def _resolutions(members: Iterable[bytes], key: bytes) -> list[int]:
@@ -991,6 +1000,8 @@ class RedisSeries(RedisBackend, Series):
     _read_command = (b"LRANGE", b"0", b"-1")
     _count_command = b"LLEN"
     _count_adds = True
+
+    _collect = list
 
     def _arguments(self, delta: list[bytes]) -> Sequence[bytes]:
         return delta
@@ -1053,9 +1064,17 @@ class RedisCount(RedisBackend, Count):
         if self._read_func is not None:
             return self._decode([raw])[0]
         try:
-            return int(raw)
+            return _float(raw) if isinstance(raw, float) else int(raw)
         except (TypeError, ValueError):
             return _float(raw)
+
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        if self._read_func is None and set(map(type, raws)) <= {bytes}:
+            try:
+                return list(map(int, raws))
+            except ValueError:
+                pass
+        return super()._process_rows(raws)
 
 
 def _float(raw: Any) -> int | float:
@@ -1092,6 +1111,7 @@ class RedisSet(RedisBackend, Set):
     _write_script = _Script(_WRITE % {"check": _PROBE % "SCARD", "command": "'SADD'"})
     _read_command = (b"SMEMBERS",)
     _count_command = b"SCARD"
+    _collect = set
 
     def _arguments(self, delta: list[bytes]) -> Sequence[bytes]:
         return delta

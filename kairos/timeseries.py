@@ -225,6 +225,9 @@ class Timeseries:
     def _process_row(self, raw: Any) -> Any:
         raise NotImplementedError
 
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        return map(self._process_row, raws)
+
     def _partials(self, plan: ReadPlan, merging: bool) -> frozenset[str]:
         return frozenset()
 
@@ -601,8 +604,11 @@ class Timeseries:
                 raise InvalidType(f"{what} must be callable, not {hook!r}")
         if transform is not None:
             check_transform(transform)
-        process = self._process_row if process_row is None else process_row
-        return Stages(process, condense, join_rows, collapse, transform)
+        if process_row is not None:
+            return Stages(process_row, condense, join_rows, collapse, transform)
+        return Stages(
+            self._process_row, condense, join_rows, collapse, transform, self._process_rows
+        )
 
     def _names(self, name: Any) -> tuple[list[str], bool]:
         """Return the names to be read, and whether they are to be joined."""
@@ -641,7 +647,7 @@ class Timeseries:
         wanted = None if plan.fetch else self._pushed(plan, stages)
         if wanted is not None:
             partial_stages = Stages(
-                _as_fetched, stages.condense, None, stages.collapse, stages.transform
+                _as_fetched, stages.condense, None, stages.collapse, stages.transform, _as_fetched
             )
             rows = self._fetch(wanted)
             return finish(rows, wanted, partial_stages, PARTIAL, PARTIAL.empty, self._where)
@@ -786,6 +792,8 @@ class Backend(Timeseries):
     ``_process_row(raw)``
         returns the row of one bucket, with ``_read_func`` applied to its values; the row is the caller's
         to keep. It raises DamagedData for what the type does not keep, and ``_where`` gives the place.
+    ``_process_rows(raws)``
+        returns the rows of many buckets; override it where there is a faster way than one by one.
     ``_partials(plan, merging)``
         returns which of ``count sum min max`` the store can compute in place of the rows of a plan, exactly
         as Python would: none, unless it is overridden. With ``merging`` those of several rows get added up.
