@@ -99,6 +99,34 @@ class Bench:
             self.urls["mongo"] = self._start_mongo()
             return self._find("mongo", self._ask_mongo)
 
+    def redis_beside(self, stack: ExitStack) -> tuple[str, str]:
+        """Start a Redis on the one core that this process, and the original's, is bound to until the end.
+
+        What an insert costs is then all the work that it makes, for client, server and system. On cores of
+        their own, client and server mostly wait for the other core to wake up, which takes longer than an
+        insert and differs from turn to turn.
+
+        :returns: its URL, and that of its socket in the file system.
+        :raises Unavailable: when there is no server program, or no way to bind a process to a core.
+        """
+        if not hasattr(os, "sched_setaffinity"):
+            raise Unavailable("this system does not bind processes to cores")
+        need("redis", "hiredis")
+        from tests.support.servers import RedisServer, ServerMissing
+
+        processes = [0] if self.original is None else [0, self.original.pid]
+        for process in processes:
+            cores = os.sched_getaffinity(process)
+            stack.callback(os.sched_setaffinity, process, cores)
+            os.sched_setaffinity(process, {max(cores)})
+        path = self.folder / "redis.sock"
+        try:
+            server = stack.enter_context(RedisServer("--unixsocket", str(path)))
+        except ServerMissing as error:
+            raise Unavailable(str(error)) from error
+        self._versions["redis"] = self._ask_redis(server.url)
+        return server.url, f"unix://{path}"
+
     def sql(self, name: str) -> str:
         """Return the URL of a SQL database that answers; of ``sqlite``, that of a file.
 

@@ -41,6 +41,11 @@ class Original:
             self.close()
             raise OriginalFailed(f"{python} has no kairos") from None
 
+    @property
+    def pid(self) -> int:
+        """Return the number of its process."""
+        return self._process.pid
+
     def ask(self, do: str, **arguments: Any) -> Any:
         """Send a request and return the answer.
 

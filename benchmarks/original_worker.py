@@ -27,7 +27,7 @@ process_time = getattr(time, "process_time", None) or time.clock
 def connect(url, wal):
     """Return a client for a URL."""
     scheme = url.split(":")[0].split("+")[0]
-    if scheme == "redis":
+    if scheme in ("redis", "unix"):
         import redis
 
         return redis.Redis.from_url(url)

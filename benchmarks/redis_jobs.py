@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import kairos
 from kairos.types import SERIES, Transform
@@ -91,9 +91,13 @@ def by_socket(client: Any) -> Exchange:
     hiredis = import_module("hiredis")
     pack = hiredis.pack_command
     options = client.connection_pool.connection_kwargs
-    address = options.get("host", "127.0.0.1"), options.get("port", 6379)
-    raw = socket.create_connection(address)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if "path" in options:
+        raw = socket.socket(socket.AF_UNIX)
+        raw.connect(options["path"])
+    else:
+        address = options.get("host", "127.0.0.1"), options.get("port", 6379)
+        raw = socket.create_connection(address)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     reader = hiredis.Reader()
 
     def exchange(commands: Sequence[Command]) -> list[Any]:
@@ -342,13 +346,20 @@ _READS: Final[Mapping[bytes, Command]] = {
 
 
 class Store:
-    """Hold a client, and where each contender of a job writes."""
+    """Hold a client, and where each contender of a job writes.
 
-    def __init__(self, bench: Bench, stack: ExitStack) -> None:
+    :param url: of the server, the one that the command line names by default.
+    :param counted_url: by which a relay reaches it, where that is another one.
+    """
+
+    def __init__(
+        self, bench: Bench, stack: ExitStack, url: str | None = None, counted_url: str | None = None
+    ) -> None:
         import redis
 
         self.bench = bench
-        self.url = bench.redis
+        self.url = url or bench.redis
+        self._counted_url = counted_url or self.url
         self._connect = redis.Redis.from_url
         self._stack = stack
         self.client = self._open(self.url)
@@ -404,13 +415,13 @@ class Store:
 
         :param make: returns the operation, given a client.
         """
-        relay = Relay(self.url, 6379)
+        relay = Relay(self._counted_url, 6379)
         self._stack.callback(relay.close)
         return self._counts(relay, make(self._open(relay.url)))
 
     def counts_of_original(self, open: Callable[[str], Remote]) -> Mapping[str, float]:
         """Return the same for the original; ``open`` is given the URL that it is to use."""
-        relay = Relay(self.url, 6379)
+        relay = Relay(self._counted_url, 6379)
         self._stack.callback(relay.close)
         remote = open(relay.url)
         remote.prepare(0)
@@ -439,8 +450,19 @@ class Store:
 # --- jobs ------------------------------------------------------------------------------------------------
 
 
-def _insert(type: str, bench: Bench, stack: ExitStack) -> Iterator[Contender]:
-    store = Store(bench, stack)
+def _insert(
+    type: str, way: Literal["tcp", "unix", "apart"], bench: Bench, stack: ExitStack
+) -> Iterator[Contender]:
+    """Yield the contenders of an insert.
+
+    :param way: to a server on the same core, over TCP or over a socket in the file system, or to a server
+        that has a core of its own.
+    """
+    if way == "apart":
+        store = Store(bench, stack)
+    else:
+        tcp, unix = bench.redis_beside(stack)
+        store = Store(bench, stack, tcp if way == "tcp" else unix, tcp)
     value = workload.value_of(type)
     original = bench.original
 
@@ -672,9 +694,12 @@ def _read_transformed(transform: Transform, hand: ByHand) -> object:
 
 
 def _jobs() -> Iterator[Job]:
+    targets = [at_most(1.15), times_faster(1.7), at_most(1.0, "whisper")]
     for type in workload.TYPES:
-        targets = [at_most(1.15), times_faster(1.7), at_most(1.0, "whisper")]
-        yield Job(f"redis/insert/{type}", "µs per insert", partial(_insert, type), targets)
+        yield Job(f"redis/insert/{type}", "µs per insert", partial(_insert, type, "tcp"), targets)
+    for type in workload.TYPES:
+        yield Job(f"redis/insert-unix/{type}", "µs per insert", partial(_insert, type, "unix"), targets)
+    yield Job("redis/insert-apart/count", "µs per insert", partial(_insert, "count", "apart"))
     for type in ("count", "series"):
         for shape, names, factor in (("deep", 1, 20), ("wide", workload.WIDE_NAMES, 5)):
             yield Job(

@@ -70,20 +70,25 @@ end
 
 #: A count must be a number that stays below 64 bits; it is a float from the first fraction on.
 _COUNT: Final = """
-local limit, commands = 9223372036854774784, {}
-local at, delta = 3, ''
+local limit, commands, find = 9223372036854774784, {}, string.find
+local at, delta, integer = 3, '', false
 for i = 1, data do
   if ARGV[at + 1] ~= '0' then
     delta = ARGV[at + 2]
+    integer = find(delta, '^-?%d+$')
     at = at + 1
   end
   at = at + 2
   local found = try('GET', KEYS[i])
-  local whole = string.find(delta, '^-?%d+$')
+  local whole = integer
   if found then
-    if type(found) == 'table' or not string.find(found, '^-?%d+%.?%d*[eE]?[+-]?%d*$') then return -i end
-    whole = whole and string.find(found, '^-?%d+$')
-    if whole and math.abs(found + delta) >= limit then return -i end
+    if type(found) == 'table' then return -i end
+    if not find(found, '^-?%d+$') then
+      if not find(found, '^-?%d+%.?%d*[eE]?[+-]?%d*$') then return -i end
+      whole = false
+    elseif whole and math.abs(found + delta) >= limit then
+      return -i
+    end
   end
   commands[i] = whole and 'INCRBY' or 'INCRBYFLOAT'
 end
