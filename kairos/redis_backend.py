@@ -236,6 +236,7 @@ class RedisBackend(Backend):
         self._server = None if self._cluster else cast(Server, self._wire)
         #: Whether the server runs scripts (fakeredis may not), None until it was asked.
         self._scripting: bool | None = None
+        self._queued_script: Any = None
         #: Whether SORT may follow the members of a set to their keys; no cluster lets it.
         self._sorting = not self._cluster
         #: Whether a script may count at many keys.
@@ -565,10 +566,12 @@ class RedisBackend(Backend):
             for command in self._plain(groups):
                 pipeline.execute_command(*command)
             return
-        script = self._client.register_script(self._write_script.text)
+        if self._queued_script is None:
+            # One object for all: a pipeline asks the server for each that it has met.
+            self._queued_script = self._client.register_script(self._write_script.text)
         for group in groups:
             keys, arguments = self._claimed_call(group)
-            script(keys=keys, args=arguments, client=pipeline)
+            self._queued_script(keys=keys, args=arguments, client=pipeline)
 
     def _plain(self, groups: Sequence[Group]) -> Iterator[Command]:
         """Yield the writes as plain commands, for servers without scripting."""
