@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b, sha1
-from itertools import chain
+from itertools import chain, product
 from typing import Any, ClassVar, Final, cast
 
 from .exceptions import DamagedData, InvalidType, InvalidValue, UnsupportedType
@@ -644,19 +644,20 @@ class RedisBackend(Backend):
     ) -> Generator[tuple[Sequence[Command], Sequence[bytes]], list[Any], Rows]:
         """Yield batches of commands with their keys, take the replies, and return the rows."""
         interval = plan.interval
-        cells = [
-            (name, bucket, b"%b%d" % (start, bucket))
-            for name in dict.fromkeys(plan.names)
-            for start in (f"{self._prefix}{name}:{interval.interval}:".encode(),)
-            for bucket in plan.buckets
-        ]
         rows: Rows = {name: {} for name in plan.names}
+        starts = [f"{self._prefix}{name}:{interval.interval}:".encode() for name in rows]
+        i_keys = [b"%b%d" % (start, bucket) for start in starts for bucket in plan.buckets]
         if interval.coarse:
-            values = yield from self._values_at([key for _, _, key in cells], plan)
-            for (name, bucket, _), raw in zip(cells, values, strict=True):
-                if raw is not None:
-                    rows[name][bucket] = {None: raw}
+            values = iter((yield from self._values_at(i_keys, plan)))
+            for table in rows.values():
+                # Ends with the buckets, so that the next name's values are left.
+                pairs = zip(plan.buckets, values, strict=False)
+                table.update({bucket: {None: raw} for bucket, raw in pairs if raw is not None})
             return rows
+        cells = [
+            (name, bucket, key)
+            for (name, bucket), key in zip(product(rows, plan.buckets), i_keys, strict=True)
+        ]
         if self._strings and self._sorting and not plan.partials:
             sortable = [not _unsortable(name) for name in plan.names]
             if all(sortable):
