@@ -40,8 +40,11 @@ Inserts = dict[float, dict[str, list[Any]]]
 
 
 def value_of(type: str, index: int = 0) -> float:
-    """Return a value of a type: floats in all but counts, with one or two decimals."""
-    return index % 9 + 1 if type == "count" else index * 37 % 1000 / 100 + 0.25
+    """Return a value of a type: floats in all but counts, with two decimals.
+
+    They are exact in single precision, as MariaDB keeps them in the tables that the original made.
+    """
+    return index % 9 + 1 if type == "count" else index * 37 % 1000 / 2 + 0.25
 
 
 def bulk(type: str, names: int, values: int = BULK, now: float | None = None) -> Inserts:
