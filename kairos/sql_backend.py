@@ -689,7 +689,14 @@ class SqlBackend(Backend):
         """Return the rows of a query as the driver gives them, and its description of the columns."""
         result = self._run(connection, sql, parameters)
         cursor = result.cursor
-        rows = cursor.fetchall()
+        dialect = connection.dialect
+        try:
+            rows = cursor.fetchall()
+        except dialect.loaded_dbapi.Error as error:
+            # SQLite computes most rows only now; SQLAlchemy wraps what executing raises.
+            raise DBAPIError.instance(
+                sql, parameters, error, dialect.loaded_dbapi.Error, dialect=dialect
+            ) from error
         description = cursor.description
         result.close()
         return rows, description
@@ -1221,8 +1228,8 @@ class SqlBackend(Backend):
             value = f"CAST({value} AS {wide[family]})"
         return f"SUM({value}{factor})"
 
-    def _checked_columns(self) -> list[str]:
-        """Return the columns of which SQLite has to tell that they hold numbers: it takes anything."""
+    def _number_columns(self) -> list[str]:
+        """Return the columns that aggregates need to hold numbers and nothing else."""
         numbers = ["count"] if self._column.kind not in ("float", "int") else ["value", "count"]
         return [column for column in numbers if column in self._shape.payload]
 
@@ -1235,36 +1242,55 @@ class SqlBackend(Backend):
             return self._computed_partials(plan, names, parameters)
         offered = self._partial_columns()
         wanted = [partial for partial in offered if partial in plan.partials]
-        columns = [offered[partial] for partial in wanted]
-        # Text is greater than any number there, and would be added up as 0.
-        checked = self._checked_columns() if family == "sqlite" else []
-        columns.extend(f"MAX({self._statements.column(column)})" for column in checked)
-        sql = self._statements.aggregate(columns, len(names), plan.interval.coarse, plan.condense)
+        sql = self._statements.aggregate(
+            [offered[partial] for partial in wanted],
+            self._number_columns(),
+            len(names),
+            plan.interval.coarse,
+            plan.condense,
+        )
         try:
             rows, _ = self._query(sql, parameters)
         except DBAPIError as error:
+            # Either the sum is out of range, or SQLite has met something that is no number.
             if "integer overflow" not in str(error.orig):
                 raise
             return self._computed_partials(plan, names, parameters)
-        numbers = {int} if self._column.kind == "int" and "value" in checked else {int, float}
         result: Rows = {}
         parts = {names[0]: rows} if len(names) == 1 else _by_name(rows, names)
         for name, part in parts.items():
-            table = result[name] = {}
-            for i_time, r_time, *found in part:
-                if checked and not numbers.issuperset(map(type, found)):
+            if not part:
+                continue
+            # Column by column, as there may be thousands of rows of one number each.
+            i_times, r_times, *columns = zip(*part, strict=True)
+            aggregates: list[dict[str, Any]] = [{} for _ in part]
+            for partial, column in zip(wanted, columns, strict=True):
+                numbers = self._typed(partial, column)
+                if numbers is None:
                     return self._computed_partials(plan, names, parameters)
-                table.setdefault(i_time, {})[r_time] = {
-                    partial: self._partial(partial, number)
-                    for partial, number in zip(wanted, found, strict=False)
-                }
+                for row, number in zip(aggregates, numbers, strict=True):
+                    row[partial] = number
+            table = result[name] = {}
+            cell: dict[int | None, Any] = {}
+            at = None
+            for i_time, r_time, row in zip(i_times, r_times, aggregates, strict=True):
+                if i_time != at:
+                    at, cell = i_time, table.setdefault(i_time, {})
+                cell[r_time] = row
         return result
 
-    def _partial(self, partial: str, number: Any) -> Any:
-        """Return an aggregate as the type that Python would have made of it."""
+    def _typed(self, partial: str, numbers: Sequence[Any]) -> Sequence[Any] | None:
+        """Return aggregates as the type that Python would have made of them, None if they do not tell."""
+        found = set(map(type, numbers))
         if partial == "count":
-            return _whole(number)
-        return float(number) if self._column.kind == "float" else int(number)
+            return numbers if found == {int} else list(map(_whole, numbers))
+        kind = float if self._column.kind == "float" else int
+        if found == {kind}:
+            return numbers
+        # Where there are fractions among whole numbers, Python's type depends on the values.
+        if type(None) in found or (kind is int and float in found):
+            return None
+        return list(map(kind, numbers))
 
     def _computed_partials(self, plan: ReadPlan, names: Sequence[str], parameters: Row) -> Rows:
         """Fetch the rows, and compute here what the store could not."""

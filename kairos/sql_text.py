@@ -52,6 +52,8 @@ class Family:
     :ivar generated: whether expressions need a generated column to be part of an index.
     :ivar some: deletes at most so many rows of a condition.
     :ivar unnest: the types as which columns are handed over as arrays, where that is best.
+    :ivar number: a condition that a column holds a finite number: with anything else the whole statement
+        ends with an integer overflow. Empty where columns of numbers hold nothing else.
     """
 
     conflict: str | None = None
@@ -61,6 +63,7 @@ class Family:
     generated: bool = False
     some: str = "DELETE FROM {table} WHERE {condition}"
     unnest: Mapping[str, str] | None = None
+    number: str = ""
 
 
 _ON_CONFLICT: Final = "ON CONFLICT ({key}) DO UPDATE SET {sets}"
@@ -75,6 +78,11 @@ FAMILIES: Final[Mapping[str | None, Family]] = {
             "DELETE FROM {table} WHERE rowid IN "
             "(SELECT rowid FROM {table} WHERE {condition} LIMIT {limit})"
         ),
+        # Its columns take anything, and aggregates count text as 0 and leave NULL out. All that is no
+        # number is greater than any, infinity included, which the literal stands for; the plus keeps
+        # numbers in a column of text from being compared as text. Only the smallest integer has no
+        # absolute value; it is not written as a constant, which might be evaluated before there is a row.
+        number="(+{column} < 9e999 OR abs(-9223372036854775808 + 0 * {i_time}))",
     ),
     "postgresql": Family(
         conflict=_ON_CONFLICT,
@@ -336,8 +344,19 @@ class Statements:
             sql = self._selects[names, coarse] = self.finish(sql)
         return sql
 
-    def aggregate(self, columns: Sequence[str], names: int, coarse: bool, condense: bool) -> str:
-        """Return the statement that reads aggregates of a range: i_time, r_time, them, name if several."""
+    def aggregate(
+        self,
+        columns: Sequence[str],
+        checked: Sequence[str],
+        names: int,
+        coarse: bool,
+        condense: bool,
+    ) -> str:
+        """Return the statement that reads aggregates of a range: i_time, r_time, them, name if several.
+
+        :param columns: their expressions.
+        :param checked: the columns that must hold finite numbers, see :attr:`Family.number`.
+        """
         known = (*columns, names, coarse, condense)
         sql = self._selects.get(known)
         if sql is None:
@@ -348,8 +367,14 @@ class Statements:
             if names > 1:
                 group.append(self._quote("name"))
                 shown.append(group[-1])
+            where = self._range(names, coarse)
+            if self.family.number:
+                i_time = self._quote("i_time")
+                for column in checked:
+                    number = self.family.number.format(column=self._quote(column), i_time=i_time)
+                    where += f" AND {number}"
             sql = self._selects[known] = self.finish(
-                f"SELECT {', '.join(shown)}{self._range(names, coarse)} GROUP BY {', '.join(group)}"
+                f"SELECT {', '.join(shown)}{where} GROUP BY {', '.join(group)}"
             )
         return sql
 

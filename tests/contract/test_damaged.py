@@ -212,8 +212,11 @@ def test_mongo_fields_that_nobody_knows(store: Store, kind: str) -> None:
 
 
 @pytest.mark.backends("sqlite")
-@pytest.mark.parametrize("kind", ["histogram", "count"])
-def test_sql_numbers_that_are_none(store: Store, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "column"),
+    [("histogram", "count"), ("count", "count"), *((kind, "value") for kind in TYPES if kind != "count")],
+)
+def test_sql_numbers_that_are_none(store: Store, kind: str, column: str) -> None:
     """SQLite holds text in a column of numbers."""
     import sqlalchemy
 
@@ -221,11 +224,11 @@ def test_sql_numbers_that_are_none(store: Store, kind: str) -> None:
     series.insert("good", 3, timestamp=90)
     series.insert("bad", 3, timestamp=90)
     table = sqlalchemy.table(
-        store.sql_table(series), sqlalchemy.column("count"), sqlalchemy.column("name")
+        store.sql_table(series), sqlalchemy.column(column), sqlalchemy.column("name")
     )
     for value in ("many", b"x"):
         with store.client.begin() as connection:
             change = sqlalchemy.update(table).where(table.c.name == "bad")
-            connection.execute(change.values({"count": value}))
+            connection.execute(change.values({column: value}))
         assert_damaged(series, "minute", "'bad'")
         assert_damaged(series, "hour", "'bad'")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import sqlite3
@@ -290,6 +291,63 @@ def test_damage_is_told_with_its_place_and_never_counted(engine: Engine) -> None
         for options in ({}, {"transform": "rate"}, {"transform": "rate", "condense": True}):
             with pytest.raises(DamagedData, match=rf"'{kind}', name 'a', interval 'hour'.*many"):
                 kairos.series("a", "hour", start=T, **options)
+
+
+#: What a column of SQLite makes of values that are no numbers, by the type that it was declared with.
+NO_NUMBERS = [
+    *itertools.product(("FLOAT", "NUMERIC", "TEXT", ""), ("'many'", "NULL", "x'35'")),
+    *(("TEXT", "5"), ("", "'5'")),
+]
+
+
+@pytest.mark.parametrize("value_type", ["float", "int"])
+@pytest.mark.parametrize(("declared", "value"), NO_NUMBERS)
+def test_no_aggregate_is_made_of_what_is_no_number(
+    engine: Engine, value_type: str, declared: str, value: str
+) -> None:
+    columns = ORIGINAL["series"].replace("value FLOAT NOT NULL", f"value {declared}")
+    execute(engine, f"CREATE TABLE series ({columns})")
+    kairos = series(engine, "series", value_type=value_type)
+    # Into the first, the only and the last of the buckets of a name.
+    for name, resolutions in (("a", (0, 1, 2)), ("b", (0,)), ("c", (2, 1, 0))):
+        kairos.bulk_insert([(T + 60 * each, name, 7) for each in resolutions])
+        execute(
+            engine,
+            "INSERT INTO series (name, interval, insert_time, i_time, r_time, value) "
+            f"VALUES ('{name}', 'hour', 1, {T // 3600}, {T // 60 + resolutions[0]}, {value})",
+        )
+    for name, wanted in itertools.product("abc", ("count", "rate", "sum", "mean", "min", "max")):
+        for options in ({}, {"condense": True}, {"collapse": True}):
+            with pytest.raises(DamagedData, match=f"'series', name '{name}', interval 'hour'"):
+                kairos.series(name, "hour", start=T, transform=wanted, **options)
+
+
+@pytest.mark.parametrize("kind", ["series", "histogram", "set"])
+def test_aggregates_of_infinity_are_those_of_python(engine: Engine, kind: str) -> None:
+    kairos = series(engine, kind)
+    infinity = float("inf")
+    for name, value in (("up", infinity), ("down", -infinity)):
+        kairos.bulk_insert([(T, name, value), (T, name, 1.5), (T + 60, name, 2.5)])
+    results = {"up": (infinity, infinity, 1.5), "down": (-infinity, 1.5, -infinity)}
+    for options in ({}, {"condense": True}):
+        for name, (total, highest, lowest) in results.items():
+            found = value_of(kairos, name, transform=["sum", "max", "min", "mean", "count"], **options)
+            assert found == {"sum": total, "max": highest, "min": lowest, "mean": total, "count": 2}
+    assert value_of(kairos, ["up", "down"], transform="min") == -infinity
+
+
+def test_sums_of_whole_numbers_are_whole_unless_there_are_fractions(engine: Engine) -> None:
+    kairos = series(engine, "series", value_type="int")
+    kairos.bulk_insert([(T, "a", 2**62), (T, "a", 2**62), (T, "b", 2), (T, "b", 3), (T, "c", 4)])
+    kairos.bulk_insert([(T - 60, "a", 1)])
+    execute(engine, "UPDATE series SET value = 2.5 WHERE name = 'b' AND value = 2")
+    wanted = ["sum", "min", "max", "count"]
+    for options in ({}, {"condense": True}):
+        for name, expected in (("a", [2**63, 2**62, 2**62, 2]), ("b", [5.5, 2.5, 3, 2]), ("c", [4, 4, 4, 1])):
+            (_, found) = kairos.series(
+                name, "minute", start=T - 60, end=T, transform=wanted, **options
+            ).values()
+            assert repr(list(found.values())) == repr(expected)
 
 
 # --- other dialects ----------------------------------------------------------------------------------
