@@ -73,6 +73,8 @@ _NAMES: Final = 500
 #: ... writes so many rows ...
 _ROWS: Final = 1000
 _BULK_ROWS: Final = 5000
+#: ... (an array for each column is worth its overhead for more rows than these) ...
+_FEW_ROWS: Final = 8
 #: ... with so many characters of text, far below what any server takes as one packet ...
 _TEXT: Final = 1_000_000
 #: ... and deletes so many rows.
@@ -957,7 +959,7 @@ class SqlBackend(Backend):
     def _upserts(self, rows: Sequence[Row]) -> Sequence[tuple[str, Row]]:
         """Return the fewest statements that write rows, each with its parameters."""
         texts = self._statements
-        if texts.unnest is not None:
+        if texts.unnest is not None and len(rows) > _FEW_ROWS:
             return [
                 (texts.unnest, tuple(map(list, zip(*part, strict=True))))
                 for part in self._parts(rows, _BULK_ROWS)

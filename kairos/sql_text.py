@@ -51,7 +51,7 @@ class Family:
         them there.
     :ivar generated: whether expressions need a generated column to be part of an index.
     :ivar some: deletes at most so many rows of a condition.
-    :ivar unnest: the types as which columns are handed over as arrays, where that is best.
+    :ivar unnest: the types as which columns of many rows are handed over as arrays, where that is best.
     :ivar number: a condition that a column holds a finite number: with anything else the whole statement
         ends with an integer overflow. Empty where columns of numbers hold nothing else.
     """

@@ -233,14 +233,24 @@ NAMED_TYPES: dict[str, Any] = {
 }
 
 
+def written_and_read(series: Any, value: Any) -> Any:
+    """Return what a gauge gives back of a value, whether few or many rows are written at once."""
+    series.insert("a", value, timestamp=90)
+    names = [f"b{number}" for number in range(20)]
+    series.bulk_insert([(90, name, value) for name in names])
+    got, *others = (
+        next(iter(series.get(name, "minute", timestamp=90).values())) for name in ("a", *names)
+    )
+    assert all(other == got and type(other) is type(got) for other in others)
+    return got
+
+
 @pytest.mark.backends("sql")
 @pytest.mark.parametrize("value_type", NAMED_TYPES)
 def test_sql_value_types_by_name(store: Store, value_type: str) -> None:
     series = store.make("gauge", value_type=value_type)
     value = NAMED_TYPES[value_type]
-    series.insert("a", value, timestamp=90)
-    (got,) = series.get("a", "minute", timestamp=90).values()
-    assert got == value
+    assert written_and_read(series, value) == value
     assert store.make("series", value_type=value_type).get("a", "minute", timestamp=90) == {60: []}
 
 
@@ -258,8 +268,7 @@ def test_sql_value_types_of_time(store: Store) -> None:
             series = store.make(
                 "gauge", value_type=given, space=f"{value_type}{given == value_type}"
             )
-            series.insert("a", value, timestamp=90)
-            assert series.get("a", "minute", timestamp=90) == {60: value}
+            assert written_and_read(series, value) == value
 
 
 @pytest.mark.backends("sql")
@@ -284,8 +293,7 @@ def test_sql_value_types_of_python_and_sqlalchemy(store: Store) -> None:
     ]
     for number, (value_type, value) in enumerate(values):
         series = store.make("gauge", value_type=value_type, space=f"v{number}")
-        series.insert("a", value, timestamp=90)
-        (got,) = series.get("a", "minute", timestamp=90).values()
+        got = written_and_read(series, value)
         assert got == value
         assert isinstance(got, type(value))
 
