@@ -388,12 +388,23 @@ class SqlBackend(Backend):
         self._writer = engine
         self._reader = engine
         self._statements = self._texts(None)
+        self._most_rows = self._rows_of_an_insert()
         if engine in _own:
             weakref.finalize(self, engine.dispose)
 
     def _texts(self, layout: Layout | None) -> Statements:
         values = self._column if "value" in self._shape.payload else None
         return Statements(self._client.dialect, self._table_name, self._shape, values, layout)
+
+    def _rows_of_an_insert(self) -> int:
+        """Return how many rows a statement may write that has a parameter for each of their columns."""
+        if self._statements.family.conflict is None:
+            return 1
+        dialect = self._client.dialect
+        if dialect.name != "sqlite":
+            return _ROWS
+        variables = 32766 if dialect.dbapi.sqlite_version_info >= (3, 32) else 999
+        return min(_ROWS, variables // len(self._shape.columns))
 
     def _described(self, collation: str | None) -> Table:
         """Return the table as it would be created, for custom fetches and for generic dialects."""
@@ -964,14 +975,9 @@ class SqlBackend(Backend):
                 (texts.unnest, tuple(map(list, zip(*part, strict=True))))
                 for part in self._parts(rows, _BULK_ROWS)
             ]
-        most = _ROWS if texts.family.conflict is not None else 1
-        dialect = self._client.dialect
-        if dialect.name == "sqlite":
-            variables = 32766 if dialect.dbapi.sqlite_version_info >= (3, 32) else 999
-            most = min(most, variables // len(self._shape.columns))
         return [
             (texts.insert(len(part)), tuple(chain.from_iterable(part)))
-            for part in self._parts(rows, most)
+            for part in self._parts(rows, self._most_rows)
         ]
 
     def _run_all(self, connection: Connection, steps: Sequence[tuple[str, Row]]) -> None:
