@@ -6,9 +6,9 @@ import random
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from numbers import Number
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -1189,6 +1189,13 @@ def _counted(rows: Rows, count: Callable[[Any], int]) -> Rows:
     }
 
 
+def _are_plain(raws: list[Any]) -> bool:
+    """Tell whether rows are the usual ones, lists of values that are as they were before they were stored."""
+    return set(map(type, raws)) <= {list} and _RESTORED.isdisjoint(
+        map(type, chain.from_iterable(raws))
+    )
+
+
 def _leading(events: Mapping[str, Group], size: int) -> dict[str, Group]:
     """Return the first events, with at most so many writes (or one event)."""
     part: dict[str, Group] = {}
@@ -1240,9 +1247,11 @@ class MongoSeries(_Arrays, MongoBackend, Series):
         return {"$concatArrays": [{"$ifNull": ["$value", []]}, {"$literal": delta}]}
 
     def _process_row(self, raw: Any) -> list[Any]:
-        if type(raw) is list and self._read_func is None and _RESTORED.isdisjoint(map(type, raw)):
-            return raw  # the usual row, numbers that are as they were
         return self._restored(self._check_row(raw))
+
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        usual = self._read_func is None and _are_plain(raws)
+        return raws if usual else super()._process_rows(raws)
 
     def _partials(self, plan: ReadPlan, merging: bool) -> frozenset[str]:
         return frozenset({"count"})
@@ -1363,6 +1372,10 @@ class MongoCount(MongoBackend, Count):
         count = raw if type(raw) is int else as_number(raw)
         return count if self._read_func is None else self._read_func(count)
 
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        usual = self._read_func is None and set(map(type, raws)) <= {int}
+        return raws if usual else super()._process_rows(raws)
+
 
 class MongoGauge(MongoBackend, Gauge):
     """Keep a bucket as the value itself; null is as if there were none."""
@@ -1386,6 +1399,9 @@ class MongoGauge(MongoBackend, Gauge):
         value = self._codec.restored(raw)
         return value if self._read_func is None else self._read_func(value)
 
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        return self._restored(raws)
+
 
 class MongoSet(_Arrays, MongoBackend, Set):
     """Keep a bucket as an array of its distinct values."""
@@ -1403,6 +1419,12 @@ class MongoSet(_Arrays, MongoBackend, Set):
 
     def _changed(self, delta: list[Any]) -> Any:
         return {"$setUnion": [{"$ifNull": ["$value", []]}, {"$literal": delta}]}
+
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        if self._read_func is None and _are_plain(raws):
+            with suppress(TypeError):
+                return list(map(set, raws))
+        return super()._process_rows(raws)
 
     def _process_row(self, raw: Any) -> set[Any]:
         try:
