@@ -929,7 +929,7 @@ class MongoBackend(Backend):
         name = {"$in": list(plan.names)} if several else plan.names[0]
         if plan.partials:
             return self._fetch_sizes(collection, plan, name)
-        documents = collection.find(self._spec(plan, name), _fields(several, 1), batch_size=_BATCH)
+        documents = _find(collection, self._spec(plan, name), _fields(several, 1), plan)
         return self._arranged(plan, documents, self._merge_rows)
 
     def _arranged(
@@ -939,19 +939,19 @@ class MongoBackend(Backend):
         merge: Callable[[Sequence[Any]], Any],
     ) -> Rows:
         """Arrange documents; those of one bucket are merged, older forms first."""
-        rows: Rows = {}
-        only = plan.names[0]
+        name = plan.names[0]
         table: dict[int, dict[int | None, Any]] = {}
+        rows: Rows = {name: table}
+        # The latest cell, which mostly is that of the next document too: they come in this order.
+        cell: dict[int | None, Any] = {}
+        at: Any = _MISSING
         several = len(plan.names) > 1
-        if not several:
-            rows[only] = table
         coarse = plan.interval.coarse
         older: list[tuple[str, Any, Any, Any]] = []
         for document in documents:
-            name = only
-            if several:
+            if several and document["name"] != name:
                 name = document["name"]
-                table = rows.setdefault(name, {})
+                table, at = rows.setdefault(name, {}), _MISSING
             i_bucket = document["interval"]
             r_bucket = document.get("resolution")
             if (r_bucket is None) is not coarse:
@@ -964,10 +964,9 @@ class MongoBackend(Backend):
                 raise DamagedData(
                     f"{self._where(name, plan.interval, i_bucket, r_bucket)}: no value"
                 )
-            cell = table.get(i_bucket)
-            if cell is None:
-                table[i_bucket] = {r_bucket: raw}
-            elif r_bucket in cell:
+            if i_bucket != at:
+                cell, at = table.setdefault(i_bucket, {}), i_bucket
+            if r_bucket in cell:
                 cell[r_bucket] = self._merged(
                     plan, name, i_bucket, r_bucket, merge, [cell[r_bucket], raw]
                 )
@@ -1034,18 +1033,19 @@ class MongoBackend(Backend):
 
     def _fetch_sizes(self, collection: Collection[Document], plan: ReadPlan, name: Any) -> Rows:
         """Let the server count the values of each bucket, or of each interval."""
-        spec, size = self._spec(plan, name), {"$size": "$value"}
+        spec, size, several = self._spec(plan, name), {"$size": "$value"}, len(plan.names) > 1
         try:
             if not plan.condense:
-                fields = _fields(len(plan.names) > 1, size)
-                found = collection.find(spec, fields, batch_size=_BATCH)
+                fields = _fields(several, size)
+                found = _find(collection, spec, fields, plan)
                 return _counted(self._arranged(plan, found, sum), int)
             stages: Sequence[Document] = [
                 # What a coarse interval of that name left is none of ours.
                 {"$match": {**spec, "resolution": {"$exists": True}}},
                 {
                     "$group": {
-                        "_id": {"name": "$name", "interval": "$interval"},
+                        # The server is quicker with one field than with two.
+                        "_id": {"name": "$name", "interval": "$interval"} if several else "$interval",
                         "count": {"$sum": size},
                     }
                 },
@@ -1055,7 +1055,7 @@ class MongoBackend(Backend):
             return self._count_rows(plan, error)
         rows: Rows = {}
         for group in groups:
-            key = group["_id"]
+            key = group["_id"] if several else {"name": name, "interval": group["_id"]}
             cells = rows.setdefault(key["name"], {}).setdefault(int(key["interval"]), {})
             # There is one more for what older versions kept under the bucket as text.
             cells[None] = {"count": int(group["count"] + cells.get(None, {"count": 0})["count"])}
@@ -1176,6 +1176,19 @@ def _fields(several: bool, value: Any) -> Document:
     """Return what is wanted of each document, given how its value is wanted."""
     fields = {"_id": 0, "interval": 1, "resolution": 1, "value": value}
     return {**fields, "name": 1} if several else fields
+
+
+def _find(
+    collection: Collection[Document], spec: Document, fields: Document, plan: ReadPlan
+) -> Iterable[Document]:
+    """Return the documents of a read, at once where there can hardly be more than one reply holds."""
+    found = collection.find(spec, fields, batch_size=_BATCH)
+    interval = plan.interval
+    each = 1 if interval.coarse else interval.i_calc.seconds // interval.r_calc.seconds
+    if len(plan.names) * len(plan.buckets) * each > _BATCH:
+        return found  # so that no more of them than one reply holds are in memory
+    # The driver's own iteration asks before each of them whether there are more.
+    return found.to_list()
 
 
 def _counted(rows: Rows, count: Callable[[Any], int]) -> Rows:
