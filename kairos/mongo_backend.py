@@ -460,9 +460,9 @@ class MongoBackend(Backend):
         expire = interval.expire
         if expire is None or write.ttl is None:
             return None
-        start = write.timestamp
+        start, due = write.timestamp, write.target.i_start + expire
         # Where the calendar's steps are longer than they count, data in the window may be due as well.
-        if start + expire <= now or write.target.i_start + expire <= interval.i_calc.normalize(now):
+        if start + expire <= now or (due <= now and due <= interval.i_calc.normalize(now)):
             start = now + write.ttl - expire
         return as_date(start)
 
