@@ -305,6 +305,53 @@ def test_pushed_counts_take_in_older_forms(
         assert repr(pushed) == repr(series.series(names, interval, process_row=process, **keywords))
 
 
+@pytest.mark.parametrize("kind", TYPES)
+def test_one_row_of_an_older_form_does_not_keep_the_others_as_they_are(
+    kind: str, backend: Any
+) -> None:
+    """Rows are looked at together, and treated together only where none stands for something else."""
+    older, value, _ = OLDER[kind]
+    series = backend.make(kind, MINUTE)
+    series.bulk_insert([(NOW, "a", value), (NOW + 60, "a", value), (NOW + 120, "a", value)])
+    document = {"name": "a", "interval": NOW // 60 + 1}
+    database(backend, kind).minute.update_one(document, {"$set": {"value": older}})
+    alone = series.get("a", "minute", timestamp=NOW)
+    found = series.series("a", "minute", start=NOW, end=NOW + 120)
+    first, second, third = found.values()
+    assert repr(first) == repr(third) == repr(next(iter(alone.values())))
+    assert repr(second) == repr(series._process_row(older))
+    own = series.series("a", "minute", start=NOW, end=NOW + 120, process_row=repr)
+    assert own == {NOW // 60 * 60 + 60 * i: repr(each) for i, each in enumerate(_raw(backend, kind))}
+
+
+def _raw(backend: Any, kind: str) -> list[Any]:
+    found = database(backend, kind).minute.find(sort=[("interval", 1)])
+    return [document["value"] for document in found]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_reads_of_several_replies_give_what_those_of_one_do(
+    kind: str, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = backend.make(kind, {"hour": {"step": 3600, "resolution": 60}, **MINUTE})
+    value = OLDER[kind][1]
+    # Those of one name do not follow each other in time.
+    series.bulk_insert((NOW + 60 * (index * 7 % 50), "abc"[index % 3], value) for index in range(50))
+    reads: list[dict[str, Any]] = [
+        {"name": name, "interval": interval, **stages}
+        for name in ("a", ["c", "a", "b"])
+        for interval in ("hour", "minute")
+        for stages in ({}, {"condense": True}, {"transform": "count"})
+    ]
+
+    def answers() -> list[str]:
+        return [repr(series.series(start=NOW, end=NOW + 3600, **read)) for read in reads]
+
+    at_once = answers()
+    monkeypatch.setattr(mongo_backend, "_BATCH", 4)
+    assert answers() == at_once
+
+
 def test_nested_keys_make_way_for_todays(backend: Any) -> None:
     """The value 2 and the path to 2.5 want the same field."""
     series = backend.make("histogram", THREE)
