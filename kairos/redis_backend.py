@@ -210,8 +210,6 @@ class RedisBackend(Backend):
     #: the command that counts the values of a row, and whether such counts of several rows add up,
     _count_command: ClassVar[bytes | None] = None
     _count_adds: ClassVar[bool] = False
-    #: what makes a row of decoded values, where that is all there is to it,
-    _collect: ClassVar[type[Any] | None] = None
     #: whether rows are strings, of which one command reads many.
     _strings: ClassVar[bool] = False
 
@@ -827,15 +825,16 @@ class RedisBackend(Backend):
             ) from error
         return texts if read is None else [read(each) for each in texts]
 
-    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
-        read, collect = self._read_func, self._collect
-        if collect is not None and (read is float or read is int) and set(map(type, raws)) <= {list}:
+    def _collected(self, collect: type[Any], raws: list[Any]) -> Iterable[Any]:
+        """Return rows for lists of raw values, each as one collection of the values."""
+        read = self._read_func
+        if (read is float or read is int) and set(map(type, raws)) <= {list}:
             try:
                 # Both read plain bytes, and give the same as for the text.
                 return [collect(map(read, raw)) for raw in raws]
             except ValueError:
                 pass
-        return super()._process_rows(raws)
+        return map(self._process_row, raws)
 
     # --- housekeeping ------------------------------------------------------------------------------------
 
@@ -1010,13 +1009,15 @@ class RedisSeries(RedisBackend, Series):
     _count_command = b"LLEN"
     _count_adds = True
 
-    _collect = list
 
     def _arguments(self, delta: list[bytes]) -> Sequence[bytes]:
         return delta
 
     def _process_row(self, raw: Any) -> Any:
         return self._decode(raw)
+
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        return self._collected(list, raws)
 
 
 class RedisHistogram(RedisBackend, Histogram):
@@ -1083,7 +1084,7 @@ class RedisCount(RedisBackend, Count):
                 return list(map(int, raws))
             except ValueError:
                 pass
-        return super()._process_rows(raws)
+        return map(self._process_row, raws)
 
 
 def _float(raw: Any) -> int | float:
@@ -1120,10 +1121,12 @@ class RedisSet(RedisBackend, Set):
     _write_script = _Script(_WRITE % {"check": _PROBE % "SCARD", "command": "'SADD'"})
     _read_command = (b"SMEMBERS",)
     _count_command = b"SCARD"
-    _collect = set
 
     def _arguments(self, delta: list[bytes]) -> Sequence[bytes]:
         return delta
 
     def _process_row(self, raw: Any) -> Any:
         return set(self._decode(raw))
+
+    def _process_rows(self, raws: list[Any]) -> Iterable[Any]:
+        return self._collected(set, raws)

@@ -793,7 +793,8 @@ class Backend(Timeseries):
         returns the row of one bucket, with ``_read_func`` applied to its values; the row is the caller's
         to keep. It raises DamagedData for what the type does not keep, and ``_where`` gives the place.
     ``_process_rows(raws)``
-        returns the rows of many buckets; override it where there is a faster way than one by one.
+        returns the rows of many buckets, by default one by one. A class that defines ``_process_row`` alone
+        has that default, too.
     ``_partials(plan, merging)``
         returns which of ``count sum min max`` the store can compute in place of the rows of a plan, exactly
         as Python would: none, unless it is overridden. With ``merging`` those of several rows get added up.
@@ -810,6 +811,9 @@ class Backend(Timeseries):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "_process_row" in cls.__dict__ and "_process_rows" not in cls.__dict__:
+            # What a class that this one derives from does with many rows is not what this one wants.
+            cls._process_rows = Timeseries._process_rows  # type: ignore[method-assign]
         if not cls._type:
             # A backend that derives from another starts with the other's cells, and may bring its own.
             cls._cells = dict(getattr(cls, "_cells", {}))

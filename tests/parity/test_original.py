@@ -56,7 +56,9 @@ TYPES = ["series", "histogram", "count", "gauge", "set"]
 def original(request: dict[str, Any]) -> list[Any]:
     """Run calls on the original and return what they gave."""
     assert PYTHON is not None
-    environment = {**os.environ, "TZ": "UTC", "PYTHONPATH": ""}
+    environment = {**os.environ, "TZ": "UTC"}
+    # Empty, it would be the current folder to Python 2, and this kairos its kairos.
+    environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         [PYTHON, str(SCRIPT)],
         input=json.dumps(request),

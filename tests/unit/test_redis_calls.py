@@ -85,3 +85,14 @@ def test_what_is_prepared_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         series.insert("n" * size)
     prepared = series._schedule.now(NOW).lifetimes[2]
     assert 0 < len(prepared) <= redis_backend._PREPARED
+
+
+def test_a_class_with_rows_of_its_own_makes_them_of_many_too() -> None:
+    class Halves(redis_backend.RedisCount):
+        def _process_row(self, raw: Any) -> Any:
+            return super()._process_row(raw) / 2
+
+    halves: Any = Halves(redis.Redis(), intervals=INTERVALS)
+    assert list(halves._process_rows([b"1", b"2"])) == [0.5, 1.0]
+    counts: Any = redis_backend.RedisCount(redis.Redis(), intervals=INTERVALS)
+    assert list(counts._process_rows([b"1", b"2.5"])) == [1, 2.5]
