@@ -282,7 +282,9 @@ class Timeseries:
         delta = self._algebra.fold(values)
         if id is None and own is None:
             current = self._current(moment, now)
-            placement = self._placement(moment, current, intervals)
+            placement = current
+            if intervals or not current.start <= moment < current.end:
+                placement = self._placement(moment, intervals)
             self._write_delta(name, delta, moment, placement, current)
             return
         event = None
@@ -300,20 +302,17 @@ class Timeseries:
 
     def _place(self, name: str, delta: Any, timestamp: int, now: int, intervals: int) -> list[Write]:
         """Return the writes of one delta for a timestamp, one for every bucket that it touches."""
-        current = self._current(timestamp, now)
-        placement = self._placement(timestamp, current, intervals)
-        return writes_of(name, delta, timestamp, placement, current)
+        placement = self._placement(timestamp, intervals)
+        return writes_of(name, delta, timestamp, placement, self._current(timestamp, now))
 
     def _current(self, timestamp: int, now: int) -> Placement:
         """Return the placement of the current time; without a retention it makes no difference."""
         return self._schedule.now(now) if self._expires else self._schedule.place(timestamp)
 
-    def _placement(self, timestamp: int, current: Placement, intervals: int) -> Placement:
-        """Return the placement of a timestamp, which mostly is that of the current time."""
+    def _placement(self, timestamp: int, intervals: int) -> Placement:
+        """Return the placement of a timestamp, and of further steps."""
         if intervals:
             return spread_out(self._schedule, timestamp, _whole(intervals))
-        if current.start <= timestamp < current.end:
-            return current
         return self._schedule.place(timestamp)
 
     def _event(self, name: str, id: Any, timestamp: int, writes_at: Any) -> Event:
