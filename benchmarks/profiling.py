@@ -21,6 +21,7 @@ _WAITING: Final = frozenset(
         "_exchange_bytes",
         "_read_bytes",
         "_receive_data_on_socket",
+        "_rows",
         "_write_bytes",
         "do_begin",
         "do_commit",
@@ -29,6 +30,7 @@ _WAITING: Final = frozenset(
         "do_rollback",
         "fetchall",
         "read_from_socket",
+        "readinto",
         "receive_data",
         "recv_into",
         "send_packed_command",
@@ -108,6 +110,8 @@ def _place(file: str) -> tuple[str, str]:
 
 
 def _layer(package: str, module: str, function: str) -> str:
+    if function in _WAITING:
+        return "store"
     if package == "kairos":
         return "engine" if module in _ENGINE else "backend"
-    return "store" if function in _WAITING else "client library"
+    return "client library"
